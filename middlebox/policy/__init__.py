@@ -1,0 +1,1 @@
+"""Policy: rules as data (`rule`), YAML to rules (`load`), rules against flows (`match`), proof (`approval`)."""
