@@ -139,4 +139,3 @@ class Policy:
 
 CLASSIFY_ONLY = Policy(name="classify-only", mode=Mode.MONITOR)
 "What `replay` uses without a policy: no rules, everything passes."
-
