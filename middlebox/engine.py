@@ -1,0 +1,379 @@
+"""Joins the parts: packet -> flow -> detectors -> policy -> decision and events.
+
+What goes in is bytes and `now`; what comes out is a decision per packet and a list of events. There are no
+sockets, files, clocks or randomness here or in anything this module imports: the linter refuses them.
+Every packet gets exactly one decision, also after a bug of ours.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from middlebox import events
+from middlebox.detect import DETECTORS
+from middlebox.detect.base import STREAM_LIMIT, Detector
+from middlebox.events import Event
+from middlebox.evidence import Confidence, Evidence, Opinion
+from middlebox.flow import Flow, FlowTable, Inspection, Sighting
+from middlebox.fragments import Reassembler
+from middlebox.packet import FIN, RST, SYN, TCP, Fragment, Packet, Undecodable, decode
+from middlebox.policy.match import Matcher, Ruling, in_networks
+from middlebox.policy.rule import Mode, Policy
+from middlebox.protocols import CARRIERS
+from middlebox.verdict import UNDECIDED, Decision, Verdict
+
+MAX_FLOWS = 262_144
+"Flows in the table. Linux' default nf_conntrack_max on a machine with 4 GB or more."
+MAX_PACKETS_INSPECTED = 32
+"Packets of a flow, either direction, before its detectors must have finished. nDPI gives up at the same number."
+MAX_BYTES_INSPECTED = 2 * STREAM_LIMIT
+"Payload bytes shown to detectors, both directions."
+SWEEP_SECONDS = 1.0
+"How often the table is searched for idle flows."
+SWEEP_SHARE = 16
+"Each sweep looks at one in so many flows, at least at SWEEP_LEAST."
+SWEEP_LEAST = 1_024
+ERROR_EVENT_SECONDS = 60.0
+"At most one error event of a kind in this time. All are counted."
+ERROR_FIRST_BYTES = 40
+"Of a packet we failed on: an IPv4 and a TCP header without options, so no payload."
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start. Read by shells, written by the engine only."""
+
+    packets: int = 0
+    bytes: int = 0
+    flows: int = 0
+    flows_evicted: int = 0
+    "Flows that had to leave a full table."
+    fragments: int = 0
+    undecodable: Counter[str] = field(default_factory=Counter)
+    "By reason."
+    internal_errors: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    "Decided flows, by verdict."
+    rules: Counter[str] = field(default_factory=Counter)
+    "Flows on which a rule acted, log rules included, by rule."
+
+    def as_dict(self) -> dict[str, object]:
+        """For a stats event."""
+        return {
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "flows": self.flows,
+            "flows_evicted": self.flows_evicted,
+            "fragments": self.fragments,
+            "undecodable": dict(self.undecodable),
+            "internal_errors": self.internal_errors,
+            "verdicts": dict(self.verdicts),
+            "rules": dict(self.rules),
+        }
+
+
+class Engine:
+    """Judges packets by one policy."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        epoch: int = 1,
+        detectors: tuple[type[Detector], ...] = DETECTORS,
+        max_flows: int = MAX_FLOWS,
+    ) -> None:
+        self.policy = policy
+        self.epoch = epoch
+        self.counters = Counters()
+        self._matcher = Matcher(policy)
+        self._enforcing = policy.mode is Mode.ENFORCE
+        self._is_home = in_networks(policy.home) if policy.home else None
+        self._flows = FlowTable(max_flows)
+        self._fragments = Reassembler()
+        self._detectors: dict[int, tuple[type[Detector], ...]] = {
+            transport: tuple(detector for detector in detectors if transport in detector.transports)
+            for transport in range(256)
+        }
+        self._events: list[Event] = []
+        self._next_sweep = 0.0
+        self._error_event_due: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        """Flows in the table."""
+        return len(self._flows)
+
+    def handle(self, raw: bytes, now: float) -> Decision:
+        """Judge one packet, given from its IP header on. Never raises."""
+        try:
+            # The fast path: a settled flow costs one slice and one or two dictionary lookups. Only TCP and
+            # UDP without IP options have keys of this length, so whatever is found here is one of them.
+            first = raw[0]
+            if first == 0x45:
+                key = raw[9:10] + raw[12:24]
+                flags_at, length = 33, raw[2] << 8 | raw[3]
+                whole = not (raw[6] & 0x3F or raw[7])
+            else:
+                key = raw[6:7] + raw[8:44]
+                flags_at, length = 53, 40 + (raw[4] << 8 | raw[5])
+                whole = first >> 4 == 6
+            flow = self._flows.forward.get(key)
+            from_client = flow is not None
+            if flow is None:
+                flow = self._flows.backward.get(key)
+            if (
+                flow is not None
+                and flow.inspection is None
+                and whole
+                and not (flow.transport == TCP and raw[flags_at] & (FIN | SYN | RST))
+            ):
+                counters = self.counters
+                counters.packets += 1
+                counters.bytes += length
+                flow.count(length, now, from_client=from_client)
+                return flow.answer
+        except IndexError:
+            pass  # shorter than its headers: `decode` says what is wrong with it
+        try:
+            return self._handle_slowly(raw, now)
+        except Exception as error:
+            return self._internal_error(error, raw, now)
+
+    def take_events(self) -> list[Event]:
+        """The events since the last call. The caller owns the list."""
+        taken, self._events = self._events, []
+        return taken
+
+    def expire(self, now: float) -> None:
+        """End flows that have been silent for too long. Call about once a second when no packets come."""
+        self._next_sweep = now + SWEEP_SECONDS
+        for flow in self._flows.idle(now, max(SWEEP_LEAST, len(self._flows) // SWEEP_SHARE)):
+            self._end(flow, now)
+
+    def finish(self, now: float) -> None:
+        """End every flow."""
+        for flow in self._flows.all():
+            self._end(flow, now)
+
+    def stats_event(self, now: float) -> Event:
+        """The counters as an event."""
+        stats = {**self.counters.as_dict(), "flows_active": len(self._flows)}
+        return events.stats_event(stats, policy=self.policy, epoch=self.epoch, now=now)
+
+    # --- one packet, the long way -----------------------------------------------------------------
+
+    def _handle_slowly(self, raw: bytes, now: float) -> Decision:
+        if now >= self._next_sweep:
+            self.expire(now)
+        packet = decode(raw)
+        if isinstance(packet, Fragment):
+            self.counters.fragments += 1
+            whole = self._fragments.add(packet, now)
+            if whole is None:
+                self._count(len(raw))
+                return UNDECIDED  # without the fragment that completes the packet it is of no use to its receiver
+            packet = decode(whole)
+        if isinstance(packet, Packet):
+            self._count(packet.length)
+            return self._judge(packet, now)
+        self._count(len(raw))
+        reason = packet.reason if isinstance(packet, Undecodable) else "a fragment in a fragment"
+        return self._undecodable(reason, raw, now)
+
+    def _count(self, length: int) -> None:
+        self.counters.packets += 1
+        self.counters.bytes += length
+
+    def _judge(self, packet: Packet, now: float) -> Decision:
+        flow = self._flows.forward.get(packet.key)
+        from_client = flow is not None
+        if flow is None:
+            flow = self._flows.backward.get(packet.key)
+        if flow is not None and packet.flags & SYN and flow.starts_anew(packet):
+            self._end(flow, now)
+            flow = None
+        if flow is None:
+            flow = self._open(packet, now)
+            from_client = flow.key == packet.key
+        flow.count(packet.length, now, from_client=from_client)
+        if packet.flags & (FIN | RST):
+            flow.closing = True
+        inspection = flow.inspection
+        if inspection is None:
+            return flow.answer
+        changed = self._inspect(flow, inspection, packet, now, from_client=from_client)
+        if changed or flow.packets == 1:
+            self._decide(flow, packet.length, now)
+        return flow.answer
+
+    def _open(self, packet: Packet, now: float) -> Flow:
+        if len(self._flows) >= self._flows.max_flows:
+            self.counters.flows_evicted += 1
+            self._end(self._flows.idlest(), now)
+        flow = Flow(packet, now, order=self.counters.packets)
+        if self._is_home is None or self._is_home(flow.client) or self._is_home(flow.server):
+            detectors = [detector() for detector in self._detectors[packet.protocol]]
+            flow.inspection = Inspection(detectors, tcp=packet.protocol == TCP, midstream=flow.midstream)
+        else:
+            flow.decision = flow.answer = Decision(Verdict.PASS, settled=True)
+        self._flows.add(flow)
+        self.counters.flows += 1
+        return flow
+
+    def _inspect(self, flow: Flow, inspection: Inspection, packet: Packet, now: float, *, from_client: bool) -> bool:
+        """Show the packet's payload to the detectors; True when anything is known that was not before."""
+        talk = inspection.conversation
+        data = packet.payload
+        if inspection.client_side is not None and inspection.server_side is not None:
+            side = inspection.client_side if from_client else inspection.server_side
+            if packet.flags & SYN:
+                side.open(packet.sequence)
+                sequence = packet.sequence + 1  # data on a SYN begins after it (RFC 7413)
+            else:
+                sequence = packet.sequence
+            data = side.push(sequence, data, packet.size) if packet.size else b""
+            if from_client:
+                talk.client += data
+            else:
+                talk.server += data
+        changed = False
+        if data:
+            talk.data, talk.from_client, talk.packet = data, from_client, flow.packets
+            talk.size, talk.now = packet.size, now
+            inspection.inspected_bytes += len(data)
+            changed = self._feed(flow, inspection)
+        spent = flow.packets >= MAX_PACKETS_INSPECTED or inspection.inspected_bytes >= MAX_BYTES_INSPECTED
+        if spent and inspection.detectors and not flow.refused:
+            inspection.detectors = []
+            changed = True
+        return changed
+
+    def _feed(self, flow: Flow, inspection: Inspection) -> bool:
+        talk = inspection.conversation
+        remaining: list[Detector] = []
+        found = False
+        for detector in inspection.detectors:
+            answer = detector.feed(talk)
+            if isinstance(answer, Evidence):
+                found = True
+                self._note(flow, detector, answer)
+                if answer.more:
+                    remaining.append(detector)
+            elif answer is Opinion.MORE:
+                remaining.append(detector)
+        finished = len(remaining) != len(inspection.detectors)
+        inspection.detectors = remaining
+        return found or finished
+
+    def _note(self, flow: Flow, detector: Detector, evidence: Evidence) -> None:
+        flow.sightings.append(Sighting(detector.name, flow.packets, evidence))
+        flow.facts.update(evidence.facts)
+        if evidence.proof is not None and evidence.proof not in flow.proofs:
+            flow.proofs.append(evidence.proof)
+        if _names_better(evidence, flow):
+            flow.protocol, flow.confidence = evidence.protocol, evidence.confidence
+
+    # --- decisions --------------------------------------------------------------------------------
+
+    def _decide(self, flow: Flow, length: int, now: float) -> None:
+        """Ask the policy again, now that more is known."""
+        if flow.approved is None:
+            flow.approved = self._matcher.approvals.covering(flow, now)
+        ruling = self._matcher.judge(flow)
+        self._log(flow, ruling, now)
+        undecided = flow.decided_at is None
+        newly_approved = flow.refused and flow.approved is not None
+        if ruling.action is not None and (undecided or newly_approved):
+            self._rule(flow, ruling, length, now)
+        if flow.decided_at is not None and self._is_final(flow, ruling):
+            flow.decision = Decision(flow.decision.verdict, settled=True, rule=flow.decision.rule)
+            flow.answer = (
+                flow.decision if self._enforcing else Decision(Verdict.PASS, settled=True, rule=flow.decision.rule)
+            )
+            flow.inspection = None
+
+    def _rule(self, flow: Flow, ruling: Ruling, length: int, now: float) -> None:
+        """Set the verdict of a flow."""
+        assert ruling.action is not None
+        verdict = ruling.action.verdict
+        assert verdict is not None
+        rule = ruling.rule.name if ruling.rule is not None else None
+        flow.decision = Decision(verdict, settled=False, rule=rule)
+        flow.answer = flow.decision if self._enforcing else UNDECIDED
+        flow.decided_at = flow.packets
+        flow.refused = verdict is not Verdict.PASS
+        if flow.refused:
+            flow.passed_packets = flow.packets - 1
+            flow.passed_bytes = flow.bytes_to_server + flow.bytes_to_client - length
+        self.counters.verdicts[verdict.name.lower()] += 1
+        if rule is not None:
+            self.counters.rules[rule] += 1
+        if rule is not None or flow.refused:
+            self._decision_event(flow, rule, now)
+
+    def _log(self, flow: Flow, ruling: Ruling, now: float) -> None:
+        for rule in ruling.logged:
+            if flow.logged is None:
+                flow.logged = set()
+            if rule.name not in flow.logged:
+                flow.logged.add(rule.name)
+                self.counters.rules[rule.name] += 1
+                self._decision_event(flow, rule.name, now)
+
+    def _is_final(self, flow: Flow, ruling: Ruling) -> bool:
+        """Whether nothing that may still come can change the verdict or is still wanted for the record.
+
+        A refused flow is settled at once, unless the proof of an approval may still arrive: a WireGuard
+        tunnel joined mid-way is refused, and freed by its next handshake. A flow that passes is settled
+        when its detectors have finished, so that the record names it.
+        """
+        if flow.refused:
+            return not ruling.log_pending and not self._matcher.approval_may_come(flow)
+        return not flow.pending
+
+    def _decision_event(self, flow: Flow, rule: str | None, now: float) -> None:
+        self._events.append(
+            events.decision_event(flow, self.policy, self._matcher, epoch=self.epoch, now=now, rule=rule)
+        )
+
+    def _end(self, flow: Flow, now: float) -> None:
+        self._flows.remove(flow)
+        self._events.append(events.flow_event(flow, self.policy, self._matcher, epoch=self.epoch, now=now))
+
+    # --- what cannot be judged --------------------------------------------------------------------
+
+    def _undecodable(self, reason: str, raw: bytes, now: float) -> Decision:
+        self.counters.undecodable[reason] += 1
+        self._error_event("undecodable", reason, self.counters.undecodable.total(), raw, now)
+        return self._failed(self.policy.fail.undecodable)
+
+    def _internal_error(self, error: Exception, raw: bytes, now: float) -> Decision:
+        self.counters.internal_errors += 1
+        message = f"{type(error).__name__}: {error}"
+        self._error_event("internal_error", message, self.counters.internal_errors, raw, now)
+        return self._failed(self.policy.fail.internal_error)
+
+    def _failed(self, verdict: Verdict) -> Decision:
+        return Decision(verdict if self._enforcing else Verdict.PASS, settled=False)
+
+    def _error_event(self, kind: str, message: str, count: int, raw: bytes, now: float) -> None:
+        if now < self._error_event_due.get(kind, now):
+            return
+        self._error_event_due[kind] = now + ERROR_EVENT_SECONDS
+        self._events.append(
+            events.error_event(
+                kind, message, count=count, first_bytes=raw[:ERROR_FIRST_BYTES], policy=self.policy, now=now
+            )
+        )
+
+
+def _names_better(evidence: Evidence, flow: Flow) -> bool:
+    """Whether a flow should go by the name in `evidence` rather than by the one it has.
+
+    What is carried wins over what carries it, once it is at least probable: `openconnect`, not `tls`. Among
+    equals the surer one wins, and of equally sure ones the later.
+    """
+    if flow.confidence is None:
+        return True
+    new = (evidence.confidence >= Confidence.PROBABLE and evidence.protocol not in CARRIERS, evidence.confidence)
+    old = (flow.confidence >= Confidence.PROBABLE and flow.protocol not in CARRIERS, flow.confidence)
+    return new >= old

@@ -1,0 +1,199 @@
+"""Flows: who talks to whom, what was seen, what was decided, and the bounded table that holds them.
+
+All memory about a flow lives here. What detection needs is dropped when the flow is settled.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from middlebox.detect.base import STREAM_LIMIT, Conversation, Detector
+from middlebox.evidence import Confidence, Evidence, Proof
+from middlebox.packet import ACK, RST, SYN, TCP, TRANSPORT_NAMES, UDP, Packet
+from middlebox.stream import StreamSide
+from middlebox.verdict import UNDECIDED, Decision
+
+UDP_IDLE_SECONDS = 180.0
+"An assured UDP flow ends in Linux' connection tracking after nf_conntrack_udp_timeout_stream = 120; one minute more."
+TCP_IDLE_SECONDS = 7_440.0
+"RFC 5382 section 5, REQ-5: an established connection may be idle for 2 hours 4 minutes."
+TCP_CLOSED_IDLE_SECONDS = 10.0
+"Linux nf_conntrack_tcp_timeout_close."
+OTHER_IDLE_SECONDS = 600.0
+"Linux nf_conntrack_generic_timeout: ESP, GRE, ICMP and the rest."
+
+
+class Sighting:
+    """One piece of evidence, with who gave it and at which packet."""
+
+    __slots__ = ("detector", "evidence", "packet")
+
+    def __init__(self, detector: str, packet: int, evidence: Evidence) -> None:
+        self.detector = detector
+        self.packet = packet
+        self.evidence = evidence
+
+
+class Inspection:
+    """What is needed only while a flow is being looked at."""
+
+    __slots__ = ("client_side", "conversation", "detectors", "inspected_bytes", "server_side")
+
+    def __init__(self, detectors: list[Detector], *, tcp: bool, midstream: bool) -> None:
+        self.detectors = detectors
+        "Detectors that have not finished."
+        self.conversation = Conversation(midstream=midstream)
+        self.client_side = StreamSide(STREAM_LIMIT) if tcp else None
+        self.server_side = StreamSide(STREAM_LIMIT) if tcp else None
+        self.inspected_bytes = 0
+        "Payload bytes shown to detectors, both directions."
+
+
+class Flow:
+    """One flow, from its first packet to its end. `client` is the side that opened it."""
+
+    __slots__ = (
+        "answer", "approved", "bytes_to_client", "bytes_to_server", "client", "client_port", "closing", "confidence",
+        "decided_at", "decision", "ended", "facts", "inspection", "key", "last_seen", "logged", "midstream", "order",
+        "packets_to_client", "packets_to_server", "passed_bytes", "passed_packets", "proofs", "protocol", "refused",
+        "reverse_key", "server", "server_port", "sightings", "start", "start_sequence", "transport",
+    )  # fmt: skip
+
+    def __init__(self, packet: Packet, now: float, order: int) -> None:
+        # A SYN-ACK as the first packet means that the capture or the gateway came a moment late.
+        reply = packet.protocol == TCP and packet.flags & (SYN | ACK) == SYN | ACK
+        self.order = order
+        "Ordinal of the flow's first packet among all packets of the engine."
+        self.transport = packet.protocol
+        self.key = packet.reverse_key if reply else packet.key
+        "As seen from the client; see `middlebox.packet.flow_key`."
+        self.reverse_key = packet.key if reply else packet.reverse_key
+        self.client, self.server = packet.source, packet.destination
+        self.client_port, self.server_port = packet.source_port, packet.destination_port
+        if reply:
+            self.client, self.server = self.server, self.client
+            self.client_port, self.server_port = self.server_port, self.client_port
+        self.start = self.last_seen = now
+        self.packets_to_server = self.packets_to_client = 0
+        self.bytes_to_server = self.bytes_to_client = 0
+        self.start_sequence = packet.sequence if packet.flags & SYN else None
+        self.midstream = packet.protocol == TCP and not packet.flags & SYN
+        self.closing = False
+        "TCP: a FIN or RST was seen."
+        self.ended = False
+        "No longer in the table."
+        self.inspection: Inspection | None = None
+        "None once the flow is settled."
+        self.sightings: list[Sighting] = []
+        self.protocol = "unknown"
+        "The most specific protocol that evidence supports so far."
+        self.confidence: Confidence | None = None
+        "How sure that name is."
+        self.facts: dict[str, object] = {}
+        self.proofs: list[Proof] = []
+        self.approved: str | None = None
+        "Name of the approval that covers this flow."
+        self.decision: Decision = UNDECIDED
+        "What the policy says."
+        self.answer: Decision = UNDECIDED
+        "What the shell is told: the same, or PASS while the policy only monitors."
+        self.refused = False
+        "The decision is anything but PASS."
+        self.decided_at: int | None = None
+        "Number of the packet on which the decision fell."
+        self.passed_packets = self.passed_bytes = 0
+        "What went through before a refusal; everything for a flow that passes. Bytes are IP bytes."
+        self.logged: set[str] | None = None
+        "Names of the log rules that have matched."
+
+    @property
+    def packets(self) -> int:
+        """Packets seen, both directions."""
+        return self.packets_to_server + self.packets_to_client
+
+    @property
+    def transport_name(self) -> str:
+        """The transport as events spell it."""
+        return TRANSPORT_NAMES.get(self.transport, str(self.transport))
+
+    @property
+    def pending(self) -> list[Detector]:
+        """Detectors that may still report something."""
+        return self.inspection.detectors if self.inspection is not None else []
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the flow may be silent before it counts as ended."""
+        if self.transport == TCP:
+            return TCP_CLOSED_IDLE_SECONDS if self.closing else TCP_IDLE_SECONDS
+        return UDP_IDLE_SECONDS if self.transport == UDP else OTHER_IDLE_SECONDS
+
+    def count(self, length: int, now: float, *, from_client: bool) -> None:
+        """Count one packet of `length` bytes."""
+        self.last_seen = now
+        if from_client:
+            self.packets_to_server += 1
+            self.bytes_to_server += length
+        else:
+            self.packets_to_client += 1
+            self.bytes_to_client += length
+
+    def starts_anew(self, packet: Packet) -> bool:
+        """Whether this packet opens a new connection between the same ports (RFC 9293 section 3.6.1)."""
+        return packet.flags & (SYN | ACK | RST) == SYN and (self.closing or packet.sequence != self.start_sequence)
+
+
+class FlowTable:
+    """All flows, found by the key of either direction. Never larger than `max_flows`."""
+
+    def __init__(self, max_flows: int) -> None:
+        self.max_flows = max_flows
+        self.forward: dict[bytes, Flow] = {}
+        "Flows by the key that the client's packets have."
+        self.backward: dict[bytes, Flow] = {}
+        "The same flows by the key that the server's packets have."
+        self._by_age: deque[Flow] = deque()
+        # Second chance (the clock algorithm): flows are looked at in this order and go to the end when
+        # they were active meanwhile. A packet costs one attribute write, not a move in an ordered map.
+
+    def __len__(self) -> int:
+        return len(self.forward)
+
+    def add(self, flow: Flow) -> None:
+        """Put a new flow into the table. The caller makes room first (`idlest`)."""
+        self.forward[flow.key] = flow
+        self.backward[flow.reverse_key] = flow
+        self._by_age.append(flow)
+
+    def remove(self, flow: Flow) -> None:
+        """Take a flow out. Its place in the age order is freed when it comes up."""
+        flow.ended = True
+        if self.forward.get(flow.key) is flow:
+            del self.forward[flow.key]
+        if self.backward.get(flow.reverse_key) is flow:
+            del self.backward[flow.reverse_key]
+
+    def idle(self, now: float, at_most: int) -> Iterator[Flow]:
+        """Flows that have been silent too long, after looking at no more than `at_most` flows."""
+        for _ in range(min(at_most, len(self._by_age))):
+            flow = self._by_age.popleft()
+            if flow.ended:
+                continue
+            if flow.last_seen + flow.idle_seconds <= now:
+                yield flow
+            else:
+                self._by_age.append(flow)
+
+    def idlest(self, sample: int = 16) -> Flow:
+        """The longest silent of the next `sample` flows in age order: what makes room in a full table."""
+        candidates: list[Flow] = []
+        while self._by_age and len(candidates) < sample:
+            flow = self._by_age.popleft()
+            if not flow.ended:
+                candidates.append(flow)
+        oldest = min(candidates, key=lambda flow: flow.last_seen)
+        self._by_age.extend(flow for flow in candidates if flow is not oldest)
+        return oldest
+
+    def all(self) -> list[Flow]:
+        """Every flow, in the order in which they began."""
+        return sorted(self.forward.values(), key=lambda flow: flow.order)

@@ -1,0 +1,299 @@
+"""Rules against a flow: three-valued, so that a rule which cannot be decided yet holds back those below it.
+
+A test on something that a detector may still report is UNKNOWN. `all` is the least of its parts, `any` the
+greatest, `not` the mirror image (Kleene's strong logic). The first rule that is TRUE wins unless a rule above
+it is still UNKNOWN; then nothing is decided and the packet passes.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import ClassVar, Protocol
+
+from middlebox.evidence import Confidence, Proof
+from middlebox.policy.approval import Approvals
+from middlebox.policy.fields import SERVER_NAME_FACTS
+from middlebox.policy.rule import All, Any, Condition, Network, Not, Operator, Policy, Rule, Test
+from middlebox.protocols import CATEGORY_OF
+from middlebox.verdict import Action
+
+FALSE, UNKNOWN, TRUE = 0, 1, 2
+
+
+class Pending(Protocol):
+    """What a test needs to know of a detector that has not finished."""
+
+    protocols: ClassVar[tuple[str, ...]]
+    facts: ClassVar[tuple[str, ...]]
+    reaches: ClassVar[Confidence]
+
+
+class Subject(Protocol):
+    """What rules look at. A `Flow` is one."""
+
+    client: bytes
+    server: bytes
+    client_port: int
+    server_port: int
+    protocol: str
+    confidence: Confidence | None
+    facts: dict[str, object]
+    approved: str | None
+    proofs: list[Proof]
+
+    @property
+    def transport_name(self) -> str:
+        """The transport as events spell it."""
+        ...
+
+    @property
+    def pending(self) -> Sequence[Pending]:
+        """Detectors that may still report something."""
+        ...
+
+
+Check = Callable[[Subject], int]
+"Gives FALSE, UNKNOWN or TRUE."
+
+
+@dataclass(slots=True, frozen=True)
+class Ruling:
+    """What a policy says about a flow as it is known now."""
+
+    action: Action | None
+    "None: nothing is decided yet."
+    rule: Rule | None
+    "The rule that decided; None for the default."
+    logged: tuple[Rule, ...]
+    "Log rules that are TRUE and stand above the one that decided."
+    log_pending: bool
+    "A log rule above is still UNKNOWN."
+
+
+class Matcher:
+    """One policy, compiled."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.approvals = Approvals(policy.approvals)
+        self._rules = [(rule, compile_condition(rule.when, self.approvals.protocols)) for rule in policy.rules]
+        self._parts = {rule.name: self._compile_parts(rule) for rule in policy.rules}
+        self._default = policy.default
+
+    def judge(self, flow: Subject) -> Ruling:
+        """Apply the rules in order."""
+        logged: list[Rule] = []
+        log_pending = False
+        for rule, check in self._rules:
+            truth = check(flow)
+            if truth == FALSE:
+                continue
+            if rule.action is Action.LOG:
+                if truth == TRUE:
+                    logged.append(rule)
+                else:
+                    log_pending = True
+                continue
+            action = rule.action if truth == TRUE else None
+            return Ruling(action, rule if truth == TRUE else None, tuple(logged), log_pending)
+        return Ruling(self._default, None, tuple(logged), log_pending)
+
+    def approval_may_come(self, flow: Subject) -> bool:
+        """Whether a detector is still at work that could bring the proof for an approval."""
+        approvable = self.approvals.protocols
+        return any(not approvable.isdisjoint(detector.protocols) for detector in flow.pending)
+
+    def near_misses(self, flow: Subject) -> list[dict[str, str]]:
+        """Rules that would have matched but for a single test, with what that test found."""
+        misses = []
+        for rule, check in self._rules:
+            if check(flow) == TRUE:
+                if rule.action is not Action.LOG:
+                    break
+                continue
+            failed = [part for part, part_check in self._parts[rule.name] if part_check(flow) != TRUE]
+            if len(failed) == 1 and isinstance(failed[0], Test):
+                misses.append({"rule": rule.name, "because": _because(failed[0], flow)})
+        return misses
+
+    def _compile_parts(self, rule: Rule) -> list[tuple[Condition, Check]]:
+        """The parts of an `all` one by one; nothing for other conditions, whose misses have no single cause."""
+        if not isinstance(rule.when, All) or len(rule.when.parts) < 2:
+            return []
+        return [(part, compile_condition(part, self.approvals.protocols)) for part in rule.when.parts]
+
+
+def compile_condition(condition: Condition, approvable: frozenset[str]) -> Check:
+    """Turn a condition into a function. `approvable`: protocols for which approvals exist."""
+    match condition:
+        case Test():
+            return _compile_test(condition, approvable)
+        case All(parts):
+            checks = [compile_condition(part, approvable) for part in parts]
+            return lambda flow: min((check(flow) for check in checks), default=TRUE)
+        case Any(parts):
+            checks = [compile_condition(part, approvable) for part in parts]
+            return lambda flow: max((check(flow) for check in checks), default=FALSE)
+        case Not(part):
+            inner = compile_condition(part, approvable)
+            return lambda flow: TRUE - inner(flow)
+
+
+def _compile_test(test: Test, approvable: frozenset[str]) -> Check:
+    match test.field:
+        case "src_ip":
+            holds_source = in_networks(test.values)
+            return lambda flow: TRUE if holds_source(flow.client) else FALSE
+        case "dest_ip":
+            holds_destination = in_networks(test.values)
+            return lambda flow: TRUE if holds_destination(flow.server) else FALSE
+        case "src_port":
+            ports = frozenset(test.values)
+            return lambda flow: TRUE if flow.client_port in ports else FALSE
+        case "dest_port":
+            ports = frozenset(test.values)
+            return lambda flow: TRUE if flow.server_port in ports else FALSE
+        case "proto":
+            transports = frozenset(test.values)
+            return lambda flow: TRUE if flow.transport_name in transports else FALSE
+        case "protocol" | "app_proto":
+            return _protocol_check(frozenset(str(value) for value in test.values))
+        case "category":
+            categories = frozenset(test.values)
+            return _protocol_check(frozenset(name for name, category in CATEGORY_OF.items() if category in categories))
+        case "confidence":
+            return _confidence_check(min(value for value in test.values if isinstance(value, Confidence)))
+        case "approved":
+            return _approved_check(frozenset(test.values), approvable)
+        case "server_name":
+            return _fact_check(SERVER_NAME_FACTS, _text_predicate(test))
+        case fact:
+            return _fact_check((fact,), _text_predicate(test))
+
+
+def _protocol_check(names: frozenset[str]) -> Check:
+    def check(flow: Subject) -> int:
+        if flow.protocol in names and (flow.protocol != "unknown" or not flow.pending):
+            return TRUE
+        for detector in flow.pending:
+            if not names.isdisjoint(detector.protocols):
+                return UNKNOWN
+        return UNKNOWN if flow.pending and "unknown" in names and flow.protocol == "unknown" else FALSE
+
+    return check
+
+
+def _confidence_check(least: Confidence) -> Check:
+    def check(flow: Subject) -> int:
+        if flow.confidence is not None and flow.confidence >= least:
+            return TRUE
+        return UNKNOWN if any(detector.reaches >= least for detector in flow.pending) else FALSE
+
+    return check
+
+
+def _approved_check(wanted: frozenset[object], approvable: frozenset[str]) -> Check:
+    """`true` and names look for an approval; `false` is the opposite of `true`."""
+    any_approval = bool(wanted - {False})
+
+    def check(flow: Subject) -> int:
+        if flow.approved is not None:
+            return TRUE if True in wanted or flow.approved in wanted else FALSE
+        if flow.confidence is Confidence.CONFIRMED and flow.protocol in approvable:
+            covered = FALSE  # known for what it is and not shown to be approved; a later proof is judged anew
+        else:
+            may_come = any(not approvable.isdisjoint(detector.protocols) for detector in flow.pending)
+            covered = UNKNOWN if may_come else FALSE
+        return max(covered if any_approval else FALSE, TRUE - covered if False in wanted else FALSE)
+
+    return check
+
+
+def _fact_check(names: Sequence[str], holds: Callable[[object], bool]) -> Check:
+    def check(flow: Subject) -> int:
+        found = [flow.facts[name] for name in names if name in flow.facts]
+        if any(holds(value) for value in found):
+            return TRUE
+        if any(name in detector.facts for detector in flow.pending for name in names if name not in flow.facts):
+            return UNKNOWN
+        return FALSE
+
+    return check
+
+
+def _text_predicate(test: Test) -> Callable[[object], bool]:
+    values = test.values
+    texts = tuple(str(value) for value in values)
+    match test.operator:
+        case Operator.DOMAIN:
+            domains = frozenset(text.lower().strip(".") for text in texts)
+            holds: Callable[[object], bool] = lambda value: _is_below(str(value), domains)  # noqa: E731
+        case Operator.ENDSWITH:
+            holds = lambda value: str(value).endswith(texts)  # noqa: E731
+        case Operator.STARTSWITH:
+            holds = lambda value: str(value).startswith(texts)  # noqa: E731
+        case Operator.CONTAINS:
+            holds = lambda value: any(text in str(value) for text in texts)  # noqa: E731
+        case _:
+            wanted = frozenset(values)
+            holds = lambda value: value in wanted  # noqa: E731
+    return lambda value: any(map(holds, value)) if isinstance(value, list | tuple) else holds(value)
+
+
+def _is_below(name: str, domains: frozenset[str]) -> bool:
+    """Whether `name` is one of `domains` or ends in one at a label boundary."""
+    name = name.lower().strip(".")
+    while name:
+        if name in domains:
+            return True
+        _, _, name = name.partition(".")
+    return False
+
+
+def in_networks(networks: Iterable[object]) -> Callable[[bytes], bool]:
+    """A function that tells whether a raw address lies in any of `networks`.
+
+    Networks are grouped by version and prefix length: one set lookup per group, however many networks.
+    """
+    groups: dict[tuple[int, int], set[int]] = {}
+    for network in networks:
+        assert isinstance(network, Network)
+        host_bits = network.max_prefixlen - network.prefixlen
+        groups.setdefault((network.max_prefixlen // 8, host_bits), set()).add(int(network.network_address) >> host_bits)
+
+    def holds(address: bytes) -> bool:
+        number = int.from_bytes(address, "big")
+        return any(
+            length == len(address) and number >> host_bits in prefixes
+            for (length, host_bits), prefixes in groups.items()
+        )
+
+    return holds
+
+
+def _because(test: Test, flow: Subject) -> str:
+    """One sentence: what was found, what the rule asks for."""
+    found: object
+    match test.field:
+        case "confidence":
+            found = flow.confidence.word if flow.confidence is not None else "none"
+        case "protocol" | "app_proto":
+            found = flow.protocol
+        case "category":
+            found = CATEGORY_OF[flow.protocol]
+        case "approved":
+            found = flow.approved if flow.approved is not None else "no approval covers it"
+        case "src_ip":
+            found = ip_address(flow.client)
+        case "dest_ip":
+            found = ip_address(flow.server)
+        case "src_port":
+            found = flow.client_port
+        case "dest_port":
+            found = flow.server_port
+        case "proto":
+            found = flow.transport_name
+        case "server_name":
+            found = next((flow.facts[name] for name in SERVER_NAME_FACTS if name in flow.facts), "not seen")
+        case fact:
+            found = flow.facts.get(fact, "not seen")
+    return f"{test.field} is {found}, the rule asks for {test.source or test.values}"
