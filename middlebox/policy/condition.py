@@ -1,0 +1,261 @@
+"""Conditions of a policy file (`when:`) to the tree of `middlebox.policy.rule`.
+
+Rule of this file: a condition either means what it says or is refused; a misspelled field, a value of the wrong
+type or an empty list would otherwise be a rule that never matches, and nobody would know.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from middlebox.evidence import Confidence
+from middlebox.policy.fields import OPERATORS, SERVER_NAME_FACTS, Kind
+from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
+from middlebox.policy.rule import All, Any, Condition, Not, Operator, Test
+from middlebox.policy.schema import with_quoting_hint
+from middlebox.policy.values import (
+    parse_category,
+    parse_host,
+    parse_network,
+    parse_port,
+    parse_protocol,
+    parse_text,
+    parse_transport,
+    parse_word,
+)
+from middlebox.policy.yaml_positions import Document, Path, Place
+
+BRANCHES = ("any", "all", "not")
+"Keys of a condition that hold further conditions."
+
+HOST_FIELDS = frozenset({"server_name", *SERVER_NAME_FACTS})
+"Fields whose values are host names, which have no upper case."
+
+MAX_LIST_PROBLEMS = 20
+"Wrong entries shown of one list: a list of the wrong kind would otherwise bury every other message."
+
+Parse = Callable[[object], object]
+"From what the file says to what a `Test` compares with; raises ValueError with what is wrong."
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """One entry of a named list, with where it stands."""
+
+    value: object
+    place: Place
+    from_text: bool = False
+    "A line of a text file, which is text even if it is a port number."
+
+
+Lists = Mapping[str, tuple[Entry, ...] | None]
+"Named lists; None for one that could not be read, which has been reported already."
+
+
+class ConditionReader:
+    """Reads the conditions of one policy file; adds what is wrong to `problems`."""
+
+    def __init__(
+        self,
+        document: Document,
+        *,
+        fields: Mapping[str, Kind],
+        approvals: Collection[str],
+        lists: Lists,
+        problems: list[Problem],
+    ) -> None:
+        self._document = document
+        self._fields = fields
+        self._approvals = tuple(dict.fromkeys(approvals))
+        self._lists = lists
+        self._problems = problems
+
+    def read(self, value: object, path: Path) -> Condition:
+        """The condition `value`, which stands at `path`. Worth something only while there are no problems."""
+        if isinstance(value, dict):
+            return self._mapping(value, path)
+        hint = "; to match every flow write when: {}" if value is None else ""
+        self._refuse(path, f"when: found {described(value)}, expected a mapping (field: value){hint}")
+        return All(())
+
+    def _mapping(self, entries: dict[str, object], path: Path) -> Condition:
+        """All entries must hold."""
+        parts = tuple(self._part(key, value, (*path, key)) for key, value in entries.items())
+        return parts[0] if len(parts) == 1 else All(parts)
+
+    def _part(self, key: str, value: object, path: Path) -> Condition:
+        match key:
+            case "any":
+                return Any(self._several(value, path))
+            case "all":
+                return All(self._several(value, path))
+            case "not" if isinstance(value, dict):
+                return Not(self._inner(value, path))
+            case "not":
+                parts = self._several(value, path)
+                return Not(parts[0] if len(parts) == 1 else Any(parts))
+            case _:
+                return self._test(key, value, path)
+
+    def _several(self, value: object, path: Path) -> tuple[Condition, ...]:
+        """A list of conditions."""
+        if not isinstance(value, list):
+            expected = "a mapping or a list of mappings" if path[-1] == "not" else "a list of mappings"
+            self._refuse(path, f"{path[-1]}: found {described(value)}, expected {expected}")
+            return ()
+        if not value:
+            self._refuse(path, f"{path[-1]}: found an empty list, expected at least one condition")
+        return tuple(self._inner(item, (*path, index)) for index, item in enumerate(value))
+
+    def _inner(self, value: object, path: Path) -> Condition:
+        """A condition inside another, where an empty one would only be a riddle."""
+        if not isinstance(value, dict) or not value:
+            found = "an empty mapping" if value == {} else described(value)
+            self._refuse(path, f"{_branch(path)}: found {found}, expected a mapping (field: value)")
+            return All(())
+        return self._mapping(value, path)
+
+    def _test(self, key: str, value: object, path: Path) -> Condition:
+        nothing = All(())
+        name, bar, word = key.partition("|")
+        kind = self._fields.get(name)
+        if kind is None:
+            self._problems.append(self._document.key_place(path).error(self._unknown_field(name)))
+            return nothing
+        allowed = OPERATORS[kind]
+        operator = next((operator for operator in allowed if operator.value == word), None) if bar else allowed[0]
+        if operator is None:
+            words = [operator.value for operator in allowed]
+            message = f"{name}: found the operator {quoted(word)}, expected {listed(words)}{suggestion(word, words)}"
+            self._problems.append(self._document.key_place(path).error(message))
+            return nothing
+        values = self._values(name, operator, kind, value, path)
+        return Test(name, operator, values, f"{key}: {_written(value)}")
+
+    def _unknown_field(self, name: str) -> str:
+        nested = [field for field in self._fields if field.startswith(f"{name}.")]
+        hint = f'; did you mean "{nested[0]}"?' if nested else suggestion(name, (*self._fields, *BRANCHES))
+        return f"{quoted(name)} is not a field of a condition" + (hint or f"; fields: {', '.join(self._fields)}")
+
+    def _values(self, name: str, operator: Operator, kind: Kind, value: object, path: Path) -> tuple[object, ...]:
+        parse = self._parser(name, operator, kind)
+        if isinstance(value, list) and kind is not Kind.CONFIDENCE:
+            if not value:
+                self._refuse(path, f"{name}: found an empty list, expected at least one value")
+            items = [(item, (*path, index)) for index, item in enumerate(value)]
+        else:
+            items = [(value, path)]
+        return tuple(found for item, place in items for found in self._item(name, kind, parse, item, place))
+
+    def _item(self, name: str, kind: Kind, parse: Parse, value: object, path: Path) -> Iterator[object]:
+        """One value, or those of the list it names."""
+        if isinstance(value, dict) and kind not in (Kind.CONFIDENCE, Kind.APPROVED):
+            yield from self._from_list(name, kind, parse, value, path)
+            return
+        place = self._document.value_place(path)
+        try:
+            yield parse(value)
+        except ValueError as error:
+            self._problems.append(place.error(f"{name}: {with_quoting_hint(str(error), value, place.written)}"))
+
+    def _from_list(
+        self, name: str, kind: Kind, parse: Parse, reference: dict[str, object], path: Path
+    ) -> Iterator[object]:
+        """The values of `{list: name}`, each checked for this use at its own place."""
+        list_name = reference.get("list")
+        if len(reference) != 1 or not isinstance(list_name, str):
+            self._refuse(path, f"{name}: found a mapping, expected a value or {{list: name}}")
+            return
+        if list_name not in self._lists:
+            known = suggestion(list_name, self._lists) or (
+                f"; lists: {', '.join(self._lists)}" if self._lists else '; this policy has no "lists"'
+            )
+            self._refuse((*path, "list"), f"{name}: {quoted(list_name)} is not a list of this policy{known}")
+            return
+        wrong = 0
+        for entry in self._lists[list_name] or ():
+            value = entry.value
+            if entry.from_text and kind is Kind.PORT and isinstance(value, str) and value.isascii() and value.isdigit():
+                value = int(value)
+            try:
+                yield parse(value)
+            except ValueError as error:
+                wrong += 1
+                if wrong <= MAX_LIST_PROBLEMS:
+                    message = with_quoting_hint(str(error), value, entry.place.written)
+                    self._problems.append(entry.place.error(f"list {list_name}, used for {name}: {message}"))
+        if wrong > MAX_LIST_PROBLEMS:
+            more = wrong - MAX_LIST_PROBLEMS
+            self._refuse(
+                (*path, "list"), f"{name}: {more} more entries of the list {list_name} are wrong in such a way"
+            )
+
+    def _parser(self, name: str, operator: Operator, kind: Kind) -> Parse:
+        match kind:
+            case Kind.ADDRESS:
+                return parse_network
+            case Kind.PORT:
+                return parse_port
+            case Kind.TRANSPORT:
+                return parse_transport
+            case Kind.PROTOCOL:
+                return parse_protocol
+            case Kind.CATEGORY:
+                return parse_category
+            case Kind.CONFIDENCE:
+                return _parse_confidence
+            case Kind.APPROVED:
+                return self._parse_approval
+            case Kind.TEXT | Kind.FACT:
+                return _text_parser(name, operator, kind)
+
+    def _parse_approval(self, value: object) -> bool | str:
+        if isinstance(value, bool):
+            return value
+        expected = f"true, false or the name of an approval ({', '.join(self._approvals) or 'this policy has none'})"
+        return parse_word(value, self._approvals, expected)
+
+    def _refuse(self, path: Path, message: str) -> None:
+        self._problems.append(self._document.value_place(path).error(message))
+
+
+def _text_parser(name: str, operator: Operator, kind: Kind) -> Parse:
+    """What a text field or a fact takes under this operator."""
+    is_host = name in HOST_FIELDS
+    if operator is Operator.DOMAIN or (is_host and operator is Operator.IN):
+        return parse_host
+    if is_host:
+        return lambda value: parse_text(value).lower()
+    if kind is Kind.FACT and operator is Operator.IN:
+        return _parse_fact
+    return parse_text
+
+
+def _parse_fact(value: object) -> object:
+    """A fact may be a text, a whole number, true or false."""
+    if isinstance(value, bool | int):
+        return value
+    return parse_text(value, "a text or a whole number")
+
+
+def _parse_confidence(value: object) -> Confidence:
+    """The least level that a rule acts on; one level, because a higher one always fits as well."""
+    words = [level.word for level in Confidence]
+    return Confidence[parse_word(value, words, f"one level: {listed(words)}").upper()]
+
+
+def _branch(path: Path) -> str:
+    """The `any`, `all` or `not` around `path`."""
+    return str(next(part for part in reversed(path) if isinstance(part, str)))
+
+
+def _written(value: object) -> str:
+    """A value as a policy writes it, on one line."""
+    match value:
+        case list():
+            return f"[{', '.join(map(_written, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{key}: {_written(item)}' for key, item in value.items())}}}"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)

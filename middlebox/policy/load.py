@@ -1,0 +1,296 @@
+"""YAML to a `Policy`, or everything that is wrong with it at once.
+
+Rule of this file: a policy is used whole or not at all. Nothing in it is ignored, guessed or read as something
+else; what cannot be understood is an error with file, line and column.
+"""
+
+import hashlib
+import os.path
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path as FilePath
+
+from middlebox.detect import DETECTORS
+from middlebox.policy.condition import ConditionReader, Entry, Lists
+from middlebox.policy.fields import Kind, known_fields
+from middlebox.policy.problem import PolicyError, Problem, described, quoted
+from middlebox.policy.rule import Approval, Condition, FailurePolicy, Mode, Policy, Rule
+from middlebox.policy.schema import ApprovalFile, PolicyFile, validate
+from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
+from middlebox.protocols import CATEGORY_OF
+from middlebox.verdict import Action, Verdict
+
+__all__ = ["PolicyError", "Problem", "load_policy", "parse_policy"]
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"Size of a policy or list file: the largest public domain lists have half of that."
+
+TEXT_SUFFIXES = (".txt",)
+YAML_SUFFIXES = (".yaml", ".yml")
+"Endings of list files, which say how a file is read."
+
+_ADDRESS_PROTOCOLS = tuple(name for name in CATEGORY_OF if name != "wireguard")
+"Protocols that are approved by address. WireGuard's handshake alone proves for which public key it is."
+
+_COMMENT = re.compile(r"(^|\s)#.*")
+
+ReadFile = Callable[[str], str | bytes]
+"Gives the content of a file named in a policy, or raises OSError."
+
+
+def load_policy(path: FilePath, fields: Mapping[str, Kind] | None = None) -> Policy:
+    """Read a policy file and every list it names.
+
+    Args:
+        path: The policy file. Lists are looked up beside it.
+        fields: The fields conditions may name; left out: those of every detector there is.
+
+    Raises:
+        PolicyError: With every problem of the file, sorted.
+    """
+    source = str(path)
+    try:
+        text = _decoded(_read_bytes(path), source)
+    except (OSError, ValueError) as error:
+        raise PolicyError([Place(source, 1, 1).error(f"cannot read {source}: {_reason(error)}")]) from None
+    return parse_policy(
+        text,
+        source=source,
+        read_file=lambda name: _read_bytes(path.parent / name),
+        fields=known_fields(DETECTORS) if fields is None else fields,
+    )
+
+
+def parse_policy(text: str, *, source: str, read_file: ReadFile, fields: Mapping[str, Kind]) -> Policy:
+    """Turn the text of a policy file into a policy.
+
+    Args:
+        text: The file's content.
+        source: The file's name as it shall stand in messages.
+        read_file: Reads a file that the policy names, with the name as the policy has it.
+        fields: The fields conditions may name.
+
+    Raises:
+        PolicyError: With every problem there is, sorted.
+    """
+    document = read_yaml(text, source)
+    if not document.readable:
+        raise PolicyError(document.problems)
+    if not isinstance(document.data, dict):
+        found = "an empty file" if document.data is None else described(document.data)
+        expected = "a policy: a mapping that begins with policy: name"
+        raise PolicyError([*document.problems, document.value_place(()).error(f"found {found}, expected {expected}")])
+    reading = _Reading(document, text, read_file, fields)
+    return reading.policy()
+
+
+class _Reading:
+    """One policy being read. Every check adds to `problems`; only at the end does it count whether there are any."""
+
+    def __init__(self, document: Document, text: str, read_file: ReadFile, fields: Mapping[str, Kind]) -> None:
+        self._document = document
+        self._read_file = read_file
+        self._fields = fields
+        self._digest = hashlib.sha256(text.encode())
+        self._problems: list[Problem] = []
+
+    def policy(self) -> Policy:
+        """The policy, if nothing is wrong with it."""
+        shape = validate(self._document)
+        if not isinstance(shape, PolicyFile):
+            self._problems += shape
+        self._check_names("rules", "rule")
+        self._check_names("approved", "name")
+        self._check_approvals()
+        lists = dict(self._lists())
+        conditions = self._conditions(lists)
+        problems = self._document.problems + [problem for problem in self._problems if not self._is_refused(problem)]
+        if problems or not isinstance(shape, PolicyFile):
+            raise PolicyError(problems)
+        return self._assembled(shape, conditions)
+
+    def _is_refused(self, problem: Problem) -> bool:
+        """Whether the problem is about a value that was already refused for what YAML makes of it."""
+        return problem.file == self._document.file and (problem.line, problem.column) in self._document.refused
+
+    def _items(self, section: str) -> Iterator[tuple[Path, dict[str, object]]]:
+        """The entries of a list of mappings, as far as they have that shape."""
+        assert isinstance(self._document.data, dict)
+        items = self._document.data.get(section)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(item, dict):
+                yield (section, index), item
+
+    def _check_names(self, section: str, key: str) -> None:
+        """No two entries have the same name."""
+        first: dict[str, Place] = {}
+        for path, item in self._items(section):
+            name = item.get(key)
+            if not isinstance(name, str):
+                continue
+            place = self._document.value_place((*path, key))
+            if name in first:
+                thing = "rule" if section == "rules" else "approval"
+                message = f"the {thing} {quoted(name)} stands here again; it is already in line {first[name].line}"
+                self._problems.append(place.error(message))
+            first.setdefault(name, place)
+
+    def _check_approvals(self) -> None:
+        """Each approval says by what a tunnel is known, and in a way that fits its protocol."""
+        for path, item in self._items("approved"):
+            if "public_key" not in item and "server" not in item and "tls_auth_key" not in item:
+                message = 'this approval has neither "public_key" nor "server"; it would approve nothing or everything'
+                self._problems.append(self._document.value_place(path).error(message))
+            protocol = item.get("protocol")
+            if "public_key" in item and protocol in _ADDRESS_PROTOCOLS:
+                message = f'"public_key" is for wireguard, and this approval is for {quoted(protocol)}; write "server"'
+                self._problems.append(self._document.key_place((*path, "public_key")).error(message))
+
+    def _lists(self) -> Iterator[tuple[str, tuple[Entry, ...] | None]]:
+        """Every list by name, with None for those that could not be read."""
+        assert isinstance(self._document.data, dict)
+        sections = self._document.data.get("lists")
+        for name, value in sections.items() if isinstance(sections, dict) else ():
+            path: Path = ("lists", name)
+            if isinstance(value, list):
+                yield name, self._entries(self._document, value, path)
+            elif isinstance(value, str):
+                yield name, self._file_entries(value, self._document.value_place(path))
+            else:
+                message = f"{name}: found {described(value)}, expected a list or the path of a .yaml or .txt file"
+                self._problems.append(self._document.value_place(path).error(message))
+                yield name, None
+
+    def _file_entries(self, name: str, place: Place) -> tuple[Entry, ...] | None:
+        """The entries of a list file."""
+        suffix = os.path.splitext(name)[1]
+        if suffix not in TEXT_SUFFIXES + YAML_SUFFIXES:
+            message = f"found {quoted(name)}, expected the path of a .yaml or .txt file, or a list in [brackets]"
+            self._problems.append(place.error(message))
+            return None
+        shown = os.path.join(os.path.dirname(self._document.file), name)
+        try:
+            content = self._read_file(name)
+            text = content if isinstance(content, str) else _decoded(content, shown)
+        except PolicyError as error:
+            self._problems += error.problems
+            return None
+        except (OSError, ValueError) as error:
+            self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
+            return None
+        self._digest.update(f"\0{name}\0{text}".encode(errors="surrogatepass"))
+        return self._text_entries(text, shown) if suffix in TEXT_SUFFIXES else self._yaml_entries(text, shown)
+
+    def _text_entries(self, text: str, file: str) -> tuple[Entry, ...] | None:
+        """One entry a line; # begins a comment, at the start of a line or after a space."""
+        entries = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            value = _COMMENT.sub("", line, count=1).strip()
+            if value:
+                entries.append(Entry(value, Place(file, number, line.index(value) + 1), from_text=True))
+        if not entries:
+            self._problems.append(Place(file, 1, 1).error("found no entry, expected one a line"))
+            return None
+        return tuple(entries)
+
+    def _yaml_entries(self, text: str, file: str) -> tuple[Entry, ...] | None:
+        """A YAML file that is one list."""
+        document = read_yaml(text, file)
+        self._problems += document.problems
+        if not document.readable:
+            return None
+        if not isinstance(document.data, list):
+            found = "an empty file" if document.data is None else described(document.data)
+            self._problems.append(document.value_place(()).error(f"found {found}, expected a list"))
+            return None
+        entries = self._entries(document, document.data, ()) or ()
+        kept = (entry for entry in entries if (entry.place.line, entry.place.column) not in document.refused)
+        return tuple(kept) or None
+
+    def _entries(self, document: Document, items: list[object], path: Path) -> tuple[Entry, ...] | None:
+        """The items of a YAML list, which must be single values."""
+        if not items:
+            self._problems.append(document.value_place(path).error("found an empty list, expected at least one entry"))
+            return None
+        entries = []
+        for index, item in enumerate(items):
+            place = document.value_place((*path, index))
+            if isinstance(item, list | dict) or item is None:
+                self._problems.append(place.error(f"found {described(item)}, expected a single value"))
+            else:
+                entries.append(Entry(item, place))
+        return tuple(entries) or None
+
+    def _conditions(self, lists: Lists) -> list[Condition]:
+        """The condition of every rule that has one."""
+        names = [name for _, item in self._items("approved") if isinstance(name := item.get("name"), str)]
+        reader = ConditionReader(
+            self._document, fields=self._fields, approvals=names, lists=lists, problems=self._problems
+        )
+        return [reader.read(item["when"], (*path, "when")) for path, item in self._items("rules") if "when" in item]
+
+    def _assembled(self, shape: PolicyFile, conditions: list[Condition]) -> Policy:
+        fail = shape.fail
+        return Policy(
+            name=shape.policy,
+            rules=tuple(
+                Rule(
+                    name=rule.rule,
+                    when=condition,
+                    action=Action(rule.action),
+                    why=rule.why,
+                    location=f"{self._document.file}:{self._document.value_place(('rules', index)).line}",
+                )
+                for index, (rule, condition) in enumerate(zip(shape.rules, conditions, strict=True))
+            ),
+            default=Action(shape.default),
+            mode=Mode(shape.mode),
+            fail=FailurePolicy(
+                no_listener_open=fail.no_listener == "open",
+                queue_full_open=fail.queue_full == "open",
+                undecodable=Verdict[fail.undecodable.upper()],
+                internal_error=Verdict[fail.internal_error.upper()],
+            ),
+            home=tuple(shape.home),
+            approvals=tuple(map(_approval, shape.approved)),
+            source=self._document.file,
+            digest=self._digest.hexdigest(),
+        )
+
+
+def _approval(shape: ApprovalFile) -> Approval:
+    return Approval(
+        name=shape.name,
+        protocol=shape.protocol,
+        public_key=shape.public_key,
+        server=tuple(shape.server),
+        until=shape.until,
+        why=shape.why,
+    )
+
+
+def _read_bytes(path: FilePath) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(f"larger than {MAX_FILE_BYTES} bytes")
+    return content
+
+
+def _decoded(content: bytes, file: str) -> str:
+    """UTF-8 to text, without a byte order mark."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        message = f"found the byte 0x{content[error.start]:02x}, expected UTF-8 text"
+        raise PolicyError([Place(file, line, column).error(message)]) from None
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _printable(text: str) -> str:
+    return quoted(text)[1:-1]

@@ -1,0 +1,275 @@
+"""The shape of a policy file as pydantic models, and its errors in the words of this project.
+
+Rule of this file: it knows which keys exist and what type each has; what names refer to is checked in `load`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from middlebox.policy.fields import OPERATORS, Kind
+from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
+from middlebox.policy.rule import Network
+from middlebox.policy.values import (
+    TRANSPORTS,
+    parse_network,
+    parse_protocol,
+    parse_until,
+    parse_wireguard_key,
+)
+from middlebox.policy.yaml_positions import Document, Path
+from middlebox.protocols import CATEGORIES, CATEGORY_OF
+
+FORMAT_VERSION = 1
+"The version of the file format that this program reads."
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"Names of policies, rules, lists and approvals: they stand in events, commands and file names."
+
+LATER = {
+    "policy": ("schedules", "include", "clients", "pseudonymise"),
+    "rule": ("during", "residual", "rate", "probability", "dns"),
+    "approval": ("tls_auth_key", "tls_crypt_key", "certificate"),
+    "action": ("throttle", "sample", "dns"),
+}
+"Words that the format will have one day. They are refused like any other, but by saying so."
+
+OTHER_WORDS = {"allow": "pass", "accept": "pass", "permit": "pass", "block": "drop", "deny": "reject"}
+"What other programs call our actions."
+
+
+def _one_or_many(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _version(value: object) -> int:
+    if value != FORMAT_VERSION or not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"found {described(value)}, expected {FORMAT_VERSION}, the version of this file format")
+    return value
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+OneNetwork = Annotated[Network, PlainValidator(parse_network), WithJsonSchema({"type": "string"})]
+Networks = Annotated[
+    list[OneNetwork],
+    Field(min_length=1),
+    BeforeValidator(_one_or_many),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    ),
+]
+FinalAction = Literal["pass", "drop", "reset", "reject"]
+PassOrDrop = Literal["pass", "drop"]
+OpenOrClosed = Literal["open", "closed"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FailFile(_Strict):
+    """What happens to packets that the gateway cannot judge."""
+
+    no_listener: OpenOrClosed = Field(default="open", description="No gateway process is running.")
+    queue_full: OpenOrClosed = Field(default="open", description="Packets come faster than they are judged.")
+    undecodable: PassOrDrop = Field(default="pass", description="A packet that cannot be decoded.")
+    internal_error: PassOrDrop = Field(default="pass", description="A packet on which the gateway's own code failed.")
+
+
+class ApprovalFile(_Strict):
+    """One approved tunnel."""
+
+    name: Name
+    protocol: Annotated[
+        str, PlainValidator(parse_protocol), WithJsonSchema({"type": "string", "enum": sorted(CATEGORY_OF)})
+    ]
+    public_key: Annotated[
+        bytes | None, PlainValidator(parse_wireguard_key), WithJsonSchema({"type": "string", "minLength": 44})
+    ] = Field(default=None, description="WireGuard: the approved server's public key, as `wg pubkey` prints it.")
+    server: Networks = Field(default=[], description="Addresses of the approved server.")
+    until: Annotated[float | None, PlainValidator(parse_until), WithJsonSchema({"type": "string"})] = Field(
+        default=None, description="Last day (its end, UTC) or moment of validity."
+    )
+    why: str = ""
+
+
+class RuleFile(_Strict):
+    """One rule."""
+
+    rule: Name
+    when: object = Field(description="The condition; {} is true for every flow.")
+    action: Literal["pass", "drop", "reset", "reject", "log"]
+    why: str = ""
+
+
+class PolicyFile(_Strict):
+    """A policy file."""
+
+    policy: Name = Field(description="The policy's name, shown in every event.")
+    version: Annotated[int, PlainValidator(_version), WithJsonSchema({"const": FORMAT_VERSION})] = FORMAT_VERSION
+    home: Networks = Field(default=[], description="Networks this policy is for; left out: all.")
+    default: FinalAction = Field(default="pass", description="What happens to flows that no rule decides.")
+    mode: Literal["enforce", "monitor"] = Field(
+        default="enforce", description="monitor: judge and log, pass everything."
+    )
+    fail: FailFile = FailFile()
+    lists: dict[
+        Name,
+        Annotated[
+            object,
+            WithJsonSchema(
+                {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}}]}
+            ),
+        ],
+    ] = Field(default={}, description="Named lists: entries, or the path of a .yaml or .txt file.")
+    approved: list[ApprovalFile] = []
+    rules: list[RuleFile] = []
+
+
+def validate(document: Document) -> PolicyFile | list[Problem]:
+    """The policy in `document`, or everything that is wrong with its shape."""
+    try:
+        return PolicyFile.model_validate(document.data)
+    except ValidationError as error:
+        return [_problem(details, document) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails, document: Document) -> Problem:
+    """One pydantic error, with its place and in our words."""
+    path: Path = details["loc"]
+    found, context, kind = details["input"], details.get("ctx", {}), details["type"]
+    if path and path[-1] == "[key]":
+        place, path = document.key_place(path[:-1]), path[:-1]
+        return place.error(f"found {quoted(str(found))}, expected a name: {_NAME_WORDS}")
+    label = next((part for part in reversed(path) if isinstance(part, str)), "policy")
+    place = document.value_place(path)
+    if kind == "missing":
+        return place.error(f"this {_thing(path)} has no {quoted(label)}; {_MISSING[label]}")
+    if kind == "extra_forbidden":
+        return document.key_place(path).error(unknown_key(label, _thing(path)))
+    if kind == "literal_error":
+        words = re.findall("'([^']*)'", str(context["expected"]))
+        return place.error(f"{label}: {_wrong_word(label, found, words)}")
+    if kind == "string_pattern_mismatch":
+        return place.error(f"{label}: found {quoted(str(found))}, expected a name: {_NAME_WORDS}")
+    if kind == "value_error":
+        return place.error(f"{label}: {with_quoting_hint(str(context['error']), found, place.written)}")
+    if kind == "too_short":
+        return place.error(f"{label}: found an empty list, expected at least one entry")
+    message = f"found {described(found)}, expected {_EXPECTED.get(kind, details['msg'])}"
+    return place.error(f"{label}: {with_quoting_hint(message, found, place.written)}")
+
+
+_NAME_WORDS = "letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
+_MISSING = {
+    "policy": "begin the file with policy: and a name",
+    "rule": "give it a name",
+    "name": "give it one",
+    "protocol": "say which, for instance wireguard",
+    "when": "to match every flow write when: {}",
+    "action": "write pass, drop, reset, reject or log",
+}
+"What to do about a key that must be there."
+
+_EXPECTED = {
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "a mapping (name: value)",
+    "model_type": "a mapping (name: value)",
+}
+"What pydantic's type errors expect, in words."
+
+
+def _thing(path: Path) -> str:
+    """What the mapping around the last key of `path` describes."""
+    if len(path) == 1:
+        return "policy"
+    return {"rules": "rule", "approved": "approval"}.get(str(path[0]), str(path[0]))
+
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "policy": tuple(PolicyFile.model_fields),
+    "rule": tuple(RuleFile.model_fields),
+    "approval": tuple(ApprovalFile.model_fields),
+    "fail": tuple(FailFile.model_fields),
+}
+
+
+def unknown_key(key: str, thing: str) -> str:
+    """The message about a key that a policy, rule, approval or `fail` does not have."""
+    if key in LATER.get(thing, ()):
+        return f"{quoted(key)} is not supported yet"
+    hint = suggestion(key, _FIELDS[thing]) or f"; fields: {', '.join(_FIELDS[thing])}"
+    article = "an" if thing[0] in "aeiou" else "a"
+    return f"{quoted(key)} is not a field of {'fail' if thing == 'fail' else f'{article} {thing}'}{hint}"
+
+
+def _wrong_word(label: str, found: object, words: list[str]) -> str:
+    expected = f"found {described(found)}, expected {listed(words)}"
+    if not isinstance(found, str):
+        return expected
+    if label in ("action", "default") and found in LATER["action"]:
+        return f"{quoted(found)} is not supported yet; expected {listed(words)}"
+    if label == "default" and found == "log":
+        return f'"log" decides nothing, expected {listed(words)}'
+    other = OTHER_WORDS.get(found.lower())
+    return expected + (f'; did you mean "{other}"?' if other in words else suggestion(found, words))
+
+
+def with_quoting_hint(message: str, found: object, written: str) -> str:
+    """`message`, and how to write a text that YAML took for something else."""
+    if written and not isinstance(found, str) and "expected a text" in message:
+        return f"{message}; write {quoted(written)}"
+    return message
+
+
+def json_schema(fields: Mapping[str, Kind]) -> dict[str, object]:
+    """A JSON Schema of the policy file, for editors. `fields` are the fields that conditions may name."""
+    schema = PolicyFile.model_json_schema()
+    condition = {"$ref": "#/$defs/Condition"}
+    several = {"type": "array", "items": condition, "minItems": 1}
+    tests = {
+        key: _values_schema(kind)
+        for name, kind in fields.items()
+        for key in (name, *(f"{name}|{operator.value}" for operator in OPERATORS[kind]))
+    }
+    schema["$defs"]["Condition"] = {
+        "type": "object",
+        "properties": {"any": several, "all": several, "not": {"anyOf": [condition, several]}, **tests},
+        "additionalProperties": False,
+    }
+    schema["$defs"]["RuleFile"]["properties"]["when"] |= condition
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+_SCALARS: Mapping[Kind, dict[str, object]] = {
+    Kind.ADDRESS: {"type": "string"},
+    Kind.PORT: {"type": "integer", "minimum": 0, "maximum": 65535},
+    Kind.TRANSPORT: {"type": "string", "enum": [*TRANSPORTS, *map(str.lower, TRANSPORTS)]},
+    Kind.PROTOCOL: {"type": "string", "enum": sorted(CATEGORY_OF)},
+    Kind.CATEGORY: {"type": "string", "enum": list(CATEGORIES)},
+    Kind.CONFIDENCE: {"type": "string", "enum": ["possible", "probable", "confirmed"]},
+    Kind.APPROVED: {"type": ["boolean", "string"]},
+    Kind.TEXT: {"type": "string", "minLength": 1},
+    Kind.FACT: {"type": ["string", "integer", "boolean"]},
+}
+"JSON Schema of one value in a condition."
+
+
+def _values_schema(kind: Kind) -> dict[str, object]:
+    one = _SCALARS[kind]
+    if kind is Kind.CONFIDENCE:
+        return one
+    if kind is Kind.APPROVED:
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    reference = {
+        "type": "object",
+        "properties": {"list": {"type": "string"}},
+        "required": ["list"],
+        "additionalProperties": False,
+    }
+    item = {"anyOf": [one, reference]}
+    return {"anyOf": [one, reference, {"type": "array", "items": item, "minItems": 1}]}
