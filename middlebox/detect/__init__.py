@@ -1,6 +1,14 @@
 """All detectors, as a written list. Adding a protocol means one file here and one line below."""
 
 from middlebox.detect.base import Detector
+from middlebox.detect.dns import Dns
+from middlebox.detect.http import Http
+from middlebox.detect.openvpn import OpenVpn
+from middlebox.detect.quic import Quic
+from middlebox.detect.ssh import Ssh
+from middlebox.detect.stun import Stun
+from middlebox.detect.tls import Tls
+from middlebox.detect.wireguard import WireGuard
 
-DETECTORS: tuple[type[Detector], ...] = ()
+DETECTORS: tuple[type[Detector], ...] = (Dns, Http, OpenVpn, Quic, Ssh, Stun, Tls, WireGuard)
 "Every detector the engine runs, in the order in which they are asked."

@@ -1,0 +1,236 @@
+"""TLS over TCP, recognised by its two hello messages (RFC 8446 section 4.1, RFC 5246 section 7.4.1).
+
+One rule: the answer is a function of what both sides have said so far, never of how TCP segments or TLS records cut
+it up. Each side is read once, byte after byte, and what is read is kept.
+
+A whole ClientHello is `probable` and gives its facts at once, so that rules can act on the first packet. A ServerHello
+that chose a cipher and a version out of those offered, or an alert record, makes it `confirmed`. Whichever side sends
+the ClientHello is the TLS client: in active FTP over TLS that is the side that accepted the connection.
+
+The fact tls.ech says that an encrypted_client_hello extension is there. Browsers send it filled with noise when they
+do not use it (GREASE, RFC 9849 section 6.2), so it does not show that the visible name is a false one.
+
+An SSL 2.0 compatible hello is `possible` until a TLS server answers: its header is short, but its four lengths must
+add up. A connection joined in its middle is `probable` when both sides begin with an application data record:
+noise has about one chance in 2^35 for that, but nothing links the two sides.
+"""
+
+from typing import ClassVar
+
+from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation
+from middlebox.detect.client_hello import (
+    CLIENT_HELLO,
+    MESSAGE_HEADER,
+    ClientHello,
+    ServerHello,
+    client_facts,
+    parse_client_hello,
+    parse_server_hello,
+    parse_sslv2_client_hello,
+)
+from middlebox.detect.news import only_news
+from middlebox.evidence import Answer, Confidence, Evidence, Opinion
+
+_RECORD_HEADER = 5
+_ALERT, _HANDSHAKE, _APPLICATION_DATA = 21, 22, 23
+"Record content types, RFC 8446 section 5.1."
+_MAJOR_VERSION = b"\x03"
+"First byte of every record version. The second one is not looked at: receivers must ignore it (RFC 8446 section 5.1)."
+_MAX_PLAINTEXT = 1 << 14
+"Content of a record, RFC 8446 section 5.1."
+_MAX_CIPHERTEXT = _MAX_PLAINTEXT + 2048
+"Content of an application data record, RFC 5246 section 6.2.3; TLS 1.3 allows less."
+_ALERT_LENGTH = 2
+_ALERT_LEVELS = (1, 2)
+"Warning and fatal, RFC 8446 section 6."
+
+_VERSION_NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
+"As Suricata's EVE spells them."
+
+
+class Tls:
+    """Recognises TLS 1.0 to 1.3 and SSL 3.0, and SSL 2.0 compatible hellos, on any port."""
+
+    name: ClassVar[str] = "tls"
+    transports: ClassVar[tuple[int, ...]] = (TCP,)
+    protocols: ClassVar[tuple[str, ...]] = ("tls",)
+    facts: ClassVar[tuple[str, ...]] = (
+        "tls.sni",
+        "tls.version",
+        "tls.client_alpns",
+        "tls.server_alpns",
+        "tls.ja4",
+        "tls.ech",
+    )
+    reaches: ClassVar[Confidence] = Confidence.CONFIRMED
+    packets_needed: ClassVar[int] = 2
+    misses: ClassVar[str] = (
+        "TLS that starts after another protocol's greeting (STARTTLS), names behind Encrypted Client Hello, "
+        "and connections joined in the middle of a record."
+    )
+
+    __slots__ = ("_client", "_given", "_server")
+
+    def __init__(self) -> None:
+        self._client = _Side()
+        self._server = _Side()
+        self._given: Evidence | None = None
+
+    def feed(self, talk: Conversation) -> Answer:
+        """Judge what both sides have said; facts of the ClientHello come with the packet that completes it."""
+        self._client.read(talk.client, midstream=talk.midstream)
+        self._server.read(talk.server, midstream=talk.midstream)
+        answer = only_news(self._judge(), self._given)
+        if isinstance(answer, Evidence):
+            self._given = answer
+        return answer
+
+    def _judge(self) -> Answer:
+        for asking, answering in ((self._client, self._server), (self._server, self._client)):
+            if isinstance(asking.hello, ClientHello):
+                return _judge_exchange(asking, asking.hello, answering)
+        if self._client.is_foreign or self._server.is_foreign:
+            return Opinion.NO
+        for side in (self._client, self._server):
+            if isinstance(side.hello, ServerHello):
+                facts = _server_facts(side.hello)
+                return Evidence("tls", Confidence.PROBABLE, "a ServerHello without a ClientHello", facts, more=True)
+        if self._client.in_application_data and self._server.in_application_data:
+            return Evidence("tls", Confidence.PROBABLE, "both sides begin with a TLS application data record")
+        return Opinion.MORE
+
+
+def _judge_exchange(asking: "_Side", hello: ClientHello, answering: "_Side") -> Answer:
+    """Evidence from the ClientHello of one side and whatever the other side answers."""
+    if answering.sent_alert:
+        return Evidence("tls", Confidence.CONFIRMED, "a TLS alert answers the ClientHello", asking.facts)
+    if isinstance(answering.hello, ServerHello) and hello.could_be_answered_by(answering.hello):
+        facts = asking.facts | _server_facts(answering.hello)
+        return Evidence("tls", Confidence.CONFIRMED, "the ServerHello chose from what the ClientHello offered", facts)
+    if answering.is_foreign or answering.hello is not None:
+        return Opinion.NO
+    if asking.is_sslv2:
+        return Evidence("tls", Confidence.POSSIBLE, "an SSL 2.0 compatible hello whose lengths add up", more=True)
+    seen = "a well-formed ClientHello" if hello.complete else "the start of a very long ClientHello"
+    return Evidence("tls", Confidence.PROBABLE, seen, asking.facts, more=True)
+
+
+def _server_facts(hello: ServerHello) -> dict[str, object]:
+    facts: dict[str, object] = {"tls.version": _version_name(hello.version)}
+    if hello.alpns:
+        facts["tls.server_alpns"] = list(hello.alpns)
+    return facts
+
+
+def _version_name(version: int) -> str:
+    if version >> 8 == 0x7F:
+        return f"TLS 1.3 draft-{version & 0xFF}"
+    return _VERSION_NAMES.get(version, f"0x{version:04x}")
+
+
+class _Side:
+    """Reads one direction until its first handshake message, alert or application data record is whole."""
+
+    __slots__ = (
+        "_content",
+        "_left",
+        "_position",
+        "_type",
+        "facts",
+        "hello",
+        "in_application_data",
+        "is_foreign",
+        "is_sslv2",
+        "sent_alert",
+    )
+
+    def __init__(self) -> None:
+        self.hello: ClientHello | ServerHello | None = None
+        self.facts: dict[str, object] = {}
+        "What the ClientHello tells, once there is one."
+        self.is_sslv2 = False
+        self.sent_alert = False
+        self.in_application_data = False
+        self.is_foreign = False
+        "This side does not speak TLS."
+        self._position = 0
+        "Where in the stream reading goes on."
+        self._type = 0
+        self._left = 0
+        "Content type of the record being read, and how many of its bytes are still to come."
+        self._content = bytearray()
+        "Handshake or alert bytes, taken out of their records."
+
+    def read(self, stream: bytes, *, midstream: bool) -> None:
+        """Take in what is new in `stream`, which only ever grows."""
+        if self._is_settled or not stream:
+            return
+        if self._position == 0 and stream[0] & 0x80:
+            self.is_sslv2 = True
+            self._settle(parse_sslv2_client_hello(stream))
+        else:
+            self._read_records(stream, midstream)
+        if len(stream) >= STREAM_LIMIT and not self._is_settled:
+            # Whatever comes later will not be shown.
+            self.in_application_data = self._type == _APPLICATION_DATA
+            self._settle(parse_client_hello(bytes(self._content), cut=True))
+            self.is_foreign = self.hello is None and not self.in_application_data
+
+    @property
+    def _is_settled(self) -> bool:
+        return self.hello is not None or self.sent_alert or self.in_application_data or self.is_foreign
+
+    @property
+    def _has_message(self) -> bool:
+        """Whether the first handshake message is whole. Cheap, so that a thousand tiny records cost little."""
+        length = int.from_bytes(self._content[1:MESSAGE_HEADER])
+        return len(self._content) >= MESSAGE_HEADER + length
+
+    def _read_records(self, stream: bytes, midstream: bool) -> None:
+        while self._position < len(stream) and not self._is_settled and not self._has_message:
+            if self._left:
+                self._take(stream[self._position : self._position + self._left])
+            elif not self._start_record(stream[self._position : self._position + _RECORD_HEADER], midstream):
+                break
+        if self._content and self._type == _HANDSHAKE and not self._is_settled:
+            parse = parse_client_hello if self._content[0] == CLIENT_HELLO else parse_server_hello
+            self._settle(parse(bytes(self._content)))
+
+    def _start_record(self, header: bytes, midstream: bool) -> bool:
+        """Judge a record header, or the first bytes of one; True when it is whole."""
+        if self._content:
+            # RFC 8446 section 5.1: between the records of one message there is no other record.
+            allowed: tuple[int, ...] = (_HANDSHAKE,)
+        else:
+            allowed = (_HANDSHAKE, _ALERT, _APPLICATION_DATA) if midstream else (_HANDSHAKE, _ALERT)
+        self._type = header[0]
+        length = int.from_bytes(header[3:].ljust(2, b"\0"))
+        most = _MAX_CIPHERTEXT if self._type == _APPLICATION_DATA else _MAX_PLAINTEXT
+        if self._type not in allowed or header[1:2] not in (b"", _MAJOR_VERSION) or length > most:
+            self.is_foreign = True
+        if self.is_foreign or len(header) < _RECORD_HEADER:
+            return False
+        self.is_foreign = self._type == _ALERT and length != _ALERT_LENGTH
+        self._position += _RECORD_HEADER
+        self._left = length
+        return True
+
+    def _take(self, piece: bytes) -> None:
+        """Take in content of the current record."""
+        self._position += len(piece)
+        self._left -= len(piece)
+        if self._type == _APPLICATION_DATA:
+            self.in_application_data = not self._left
+            return
+        self._content += piece
+        if self._type == _ALERT and not self._left:
+            self.sent_alert = self._content[0] in _ALERT_LEVELS
+            self.is_foreign = not self.sent_alert
+
+    def _settle(self, result: ClientHello | ServerHello | Opinion) -> None:
+        if isinstance(result, Opinion):
+            self.is_foreign = result is Opinion.NO
+            return
+        self.hello = result
+        if isinstance(result, ClientHello) and not self.is_sslv2:
+            self.facts = client_facts(result, "tls", "t")
