@@ -1,0 +1,315 @@
+"""The kernel queue: packets in, exactly one verdict out for each. The only import of netfilterqueue.
+
+The rule kept here: whatever happens while a packet is judged, the kernel gets one answer for it, at once.
+"""
+
+import errno
+import os
+import select
+import socket
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import netfilterqueue
+
+from middlebox.shells.errors import MachineError
+from middlebox.shells.firewall import Marks
+from middlebox.verdict import Decision, Verdict
+
+COPY_RANGE_BYTES = 3400
+"Bytes of a packet that user space gets. NetfilterQueue reads into 4,096 bytes, netlink attributes included."
+MAX_WAITING_PACKETS = 4096
+"Packets that may wait for a verdict before the queue counts as full."
+RECEIVE_BUFFER_BYTES = 32 * 1024 * 1024
+"Room for that many messages: the kernel charges one with this copy range at about 8 kB."
+
+# linux/netlink.h
+NLM_F_REQUEST = 0x01
+NLM_F_ACK = 0x04
+NLMSG_ERROR = 0x02
+# linux/netfilter/nfnetlink.h
+NFNL_SUBSYS_QUEUE = 3
+NFNETLINK_V0 = 0
+# linux/netfilter/nfnetlink_queue.h
+NFQNL_MSG_CONFIG = 2
+NFQA_CFG_MASK = 4
+NFQA_CFG_FLAGS = 5
+NFQA_CFG_F_FAIL_OPEN = 1 << 0
+"A full queue passes packets instead of dropping them."
+NFQA_CFG_F_GSO = 1 << 2
+"Offloaded packets arrive whole, up to 64 kB, instead of cut into segments."
+
+_NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
+_NFGENMSG = struct.Struct("!BBH")  # address family, version, queue number
+_NLATTR_U32 = struct.Struct("=HH4s")  # length, type, value (in network byte order)
+_NLMSGERR = struct.Struct("=i")  # 0 or a negated error number; the request's header follows
+
+_ACKNOWLEDGEMENT_SECONDS = 2.0
+_READ_BYTES = 4096
+
+QUEUE_STATUS_FILE = Path("/proc/net/netfilter/nfnetlink_queue")
+
+
+def flags_message(queue_num: int, flags: int, sequence: int) -> bytes:
+    """The netlink request that turns on these flags of a queue and leaves the others alone."""
+    value = struct.pack("!I", flags)
+    body = _NFGENMSG.pack(socket.AF_UNSPEC, NFNETLINK_V0, queue_num)
+    body += _NLATTR_U32.pack(_NLATTR_U32.size, NFQA_CFG_FLAGS, value)
+    body += _NLATTR_U32.pack(_NLATTR_U32.size, NFQA_CFG_MASK, value)
+    kind = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
+    return _NLMSGHDR.pack(_NLMSGHDR.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK, sequence, 0) + body
+
+
+def acknowledged(message: bytes, sequence: int) -> int | None:
+    """The error number with which the kernel answered the request, 0 for success; None: this is another message."""
+    if len(message) < _NLMSGHDR.size + _NLMSGERR.size:
+        return None
+    _, kind, _, answered, _ = _NLMSGHDR.unpack_from(message)
+    if kind != NLMSG_ERROR or answered != sequence:
+        return None
+    (error,) = _NLMSGERR.unpack_from(message, _NLMSGHDR.size)
+    return -int(error)
+
+
+@dataclass(slots=True, frozen=True)
+class QueueStatus:
+    """One line of /proc/net/netfilter/nfnetlink_queue."""
+
+    number: int
+    port_id: int
+    "Netlink port of the listener, as a rule its process id."
+    waiting: int
+    kernel_drops: int
+    "Packets dropped because the queue was full."
+    user_drops: int
+    "Packets dropped because the listener's receive buffer was full."
+
+
+def parse_queue_status(text: str) -> dict[int, QueueStatus]:
+    """Queue numbers to what the kernel says about them (the columns of `seq_show` in nfnetlink_queue.c)."""
+    queues = {}
+    for line in text.splitlines():
+        number, port_id, waiting, _, _, kernel_drops, user_drops, *_ = (int(word) for word in line.split())
+        queues[number] = QueueStatus(number, port_id, waiting, kernel_drops, user_drops)
+    return queues
+
+
+def read_queue_status() -> dict[int, QueueStatus]:
+    """The queues of this network namespace that have a listener."""
+    try:
+        return parse_queue_status(QUEUE_STATUS_FILE.read_text())
+    except FileNotFoundError:
+        return {}
+
+
+class _Leave(Exception):  # noqa: N818 - not an error: the way out of NetfilterQueue.run
+    """Time is up: go back to the main loop although more packets wait."""
+
+
+class _OneMessage:
+    """Looks like a socket on which one message waits."""
+
+    def __init__(self, message: bytes) -> None:
+        self._messages = [message]
+
+    def recv(self, _size: int) -> bytes:
+        if self._messages:
+            return self._messages.pop()
+        raise BlockingIOError(errno.EAGAIN, "no more messages")
+
+
+@dataclass(slots=True)
+class QueueCounters:
+    """What passed through the queue."""
+
+    packets: int = 0
+    "Packets that got a verdict."
+    settled: int = 0
+    "Of these, sent back to the chain with a mark that settles their flow."
+    returned: int = 0
+    "Of these, packets the chain did not recognise by their mark (epoch change, no conntrack) and sent up again."
+    faults: int = 0
+    "Packets on which our own code raised."
+
+
+class PacketQueue:
+    """One numbered queue and the answers given on it.
+
+    Args:
+        number: The queue's number.
+        judge: `engine.handle`.
+        marks: How settled verdicts are told to the chain. May be replaced while running, for a new epoch.
+        clock: Seconds since the epoch, never going back.
+        repeat: Whether a chain of ours is there to read the marks. Without it every packet gets its final answer here.
+        internal_error: The verdict for a packet on which `judge` raised.
+        refuse: Called with a discarded packet, its verdict, RESET or REJECT, and whether the chain tells the sender.
+        report_fault: Called with the exception and the packet when `judge` raised.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        judge: Callable[[bytes, float], Decision],
+        marks: Marks,
+        clock: Callable[[], float],
+        *,
+        repeat: bool,
+        internal_error: Verdict,
+        refuse: Callable[[bytes, Verdict, bool], None],
+        report_fault: Callable[[Exception, bytes], None],
+    ) -> None:
+        self.number = number
+        self.marks = marks
+        self.repeat = repeat
+        self.counters = QueueCounters()
+        self._judge = judge
+        self._clock = clock
+        self._internal_error = Decision(internal_error, settled=False)
+        self._refuse = refuse
+        self._report_fault = report_fault
+        self._leave_at = float("inf")
+        self._queue: netfilterqueue.NetfilterQueue | None = None
+
+    def open(self, *, full_open: bool) -> None:
+        """Become the queue's listener.
+
+        Args:
+            full_open: Pass packets uninspected while the queue is full, instead of dropping them.
+
+        Raises:
+            MachineError: The number is taken, or the kernel has no queues.
+        """
+        try:
+            queue = netfilterqueue.NetfilterQueue()
+        except OSError as error:
+            raise MachineError(
+                f"the kernel offers no packet queue ({error})",
+                "run `modprobe nfnetlink_queue`, or boot a distribution kernel",
+            ) from None
+        try:
+            with warnings.catch_warnings(action="ignore"):  # a smaller buffer than asked for shows in `user_drops`
+                queue.bind(
+                    self.number,
+                    self._answer,
+                    max_len=MAX_WAITING_PACKETS,
+                    range=COPY_RANGE_BYTES,
+                    sock_len=RECEIVE_BUFFER_BYTES,
+                )
+        except OSError as error:
+            raise _bind_problem(self.number, error) from None
+        self._queue = queue
+        try:
+            self._set_flags(NFQA_CFG_F_GSO | (NFQA_CFG_F_FAIL_OPEN if full_open else 0))
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._opened().get_fd()
+
+    def drain(self, until: float) -> None:
+        """Answer the packets that wait, as long as there are any but not longer than to the time `until`."""
+        self._leave_at = until
+        try:
+            self._opened().run(block=False)
+        except _Leave:
+            return
+        finally:
+            self._leave_at = float("inf")
+
+    def close(self) -> None:
+        """Give the queue up. The kernel drops what still waits in it: stop the chain and drain it first."""
+        if self._queue is not None:
+            self._queue.unbind()
+            self._queue = None
+
+    def _opened(self) -> netfilterqueue.NetfilterQueue:
+        assert self._queue is not None, "the queue is not open"
+        return self._queue
+
+    def _answer(self, packet: netfilterqueue.Packet) -> None:
+        """Give one packet its verdict. Called by NetfilterQueue for each."""
+        now = self._clock()
+        raw = b""
+        try:
+            raw = packet.get_payload()
+            decision = self._judge(raw, now)
+        except Exception as error:  # a bug of ours must not cost the packet its verdict
+            decision = self._internal_error
+            self.counters.faults += 1
+            self._report_fault(error, raw)
+        counters = self.counters
+        counters.packets += 1
+        verdict = decision.verdict
+        repeats = False
+        if decision.settled:
+            marks = self.marks
+            mark, old = marks.encode(verdict), packet.get_mark()
+            packet.set_mark(old & ~marks.mask | mark)
+            returned = old & marks.mask == mark  # it has been through the chain, which did not know the mark
+            repeats = self.repeat and not returned
+            counters.settled += repeats
+            counters.returned += returned
+        if repeats:
+            packet.repeat()
+        elif verdict is Verdict.PASS:
+            packet.accept()
+        else:
+            packet.drop()
+        if verdict in (Verdict.RESET, Verdict.REJECT):
+            self._refuse(raw, verdict, repeats)
+        if now >= self._leave_at:
+            raise _Leave
+
+    def _set_flags(self, flags: int) -> None:
+        """Send one NFQNL_MSG_CONFIG message, for which NetfilterQueue has no call, on its descriptor."""
+        queue = self._opened()
+        sequence = os.getpid()
+        with socket.socket(fileno=os.dup(queue.get_fd())) as netlink:
+            netlink.sendto(flags_message(self.number, flags, sequence), (0, 0))
+            readable = select.poll()
+            readable.register(netlink, select.POLLIN)
+            while readable.poll(_ACKNOWLEDGEMENT_SECONDS * 1000):
+                message = netlink.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+                error = acknowledged(message, sequence)
+                if error == 0:
+                    return
+                if error is not None:
+                    raise MachineError(
+                        f"the kernel refused to set the flags of queue {self.number} ({os.strerror(error)})",
+                        "use Linux 3.10 or newer",
+                    )
+                queue.run_socket(_OneMessage(message))  # type: ignore[arg-type]  # a packet was first
+        raise MachineError(
+            f"the kernel did not acknowledge the flags of queue {self.number} within {_ACKNOWLEDGEMENT_SECONDS:.0f} s",
+            "try again, or another --queue-num",
+        )
+
+
+def _bind_problem(number: int, error: OSError) -> MachineError:
+    holder = read_queue_status().get(number)
+    if holder is None:
+        return MachineError(f"cannot listen on queue {number} ({error})", "run as root: sudo middlebox run ...")
+    return MachineError(
+        f"queue {number} is busy: {describe_listener(holder)} listens on it",
+        f"choose another with --queue-num, for instance {free_number(number)}, or stop that process",
+    )
+
+
+def describe_listener(status: QueueStatus) -> str:
+    """Name the process behind a queue as well as the kernel allows."""
+    try:
+        name = Path(f"/proc/{status.port_id}/comm").read_text().strip()
+    except OSError:
+        return f"another program (netlink port {status.port_id})"
+    return f"process {status.port_id} ({name})"
+
+
+def free_number(near: int) -> int:
+    """The next queue number that nobody listens on."""
+    taken = read_queue_status()
+    return next(n for n in range(near + 1, near + len(taken) + 2) if n not in taken)

@@ -1,0 +1,98 @@
+"""Starts the driver in the gateway's namespace and reads what it prints, always with a time limit."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.shells.network import Network
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 15.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 5.0) -> None:
+    """Look again and again until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Running:
+    """A gateway process that has said it is ready."""
+
+    process: subprocess.Popen[str]
+    lines: "queue.Queue[str | None]"
+    ready: str
+
+    def next_line(self) -> str:
+        line = self.lines.get(timeout=SECONDS)
+        assert line is not None, "the gateway ended"
+        return line
+
+    def stop(self, number: int = signal.SIGTERM) -> dict[str, Any]:
+        """End it by a signal; its summary."""
+        self.process.send_signal(number)
+        assert self.process.wait(SECONDS) == 0
+        rest: list[str] = []
+        while (line := self.lines.get(timeout=SECONDS)) is not None:
+            rest.append(line)
+        summary = json.loads(rest[-1])
+        assert isinstance(summary, dict)
+        return summary
+
+    def raise_epoch(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+        assert self.next_line() == "epoch raised"
+
+
+def start(network: Network, state: Path, prefix: tuple[str, ...] = (), **options: object) -> subprocess.Popen[str]:
+    """Start the driver without waiting for it."""
+    arguments = json.dumps({"state_directory": str(state), **options})
+    command = ["ip", "netns", "exec", network.gateway, *prefix, sys.executable, "-m", "tests.shells.driver", arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@contextmanager
+def gateway(network: Network, state: Path, **options: object) -> Iterator[Running]:
+    """A running gateway; stopped at the end if the test did not do it."""
+    process = start(network, state, **options)
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        ready = lines.get(timeout=SECONDS)
+        if ready is None:
+            _, complaint = process.communicate(timeout=SECONDS)
+            raise AssertionError(f"the gateway did not start: {complaint}")
+        yield Running(process, lines, ready)
+    finally:
+        if process.poll() is None:  # a test failed
+            process.terminate()
+        process.wait(SECONDS)
+        reader.join()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        complaint = process.stderr.read()
+        process.stderr.close()
+        if complaint:
+            os.write(2, complaint.encode())
