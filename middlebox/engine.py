@@ -13,7 +13,7 @@ from middlebox.detect import DETECTORS
 from middlebox.detect.base import STREAM_LIMIT, Detector
 from middlebox.events import Event
 from middlebox.evidence import Confidence, Evidence, Opinion
-from middlebox.flow import Flow, FlowTable, Inspection, Sighting
+from middlebox.flow import Flow, FlowTable, Inspection, Sighting, Totals
 from middlebox.fragments import Reassembler
 from middlebox.packet import FIN, RST, SYN, TCP, Fragment, Packet, Undecodable, decode
 from middlebox.policy.match import Matcher, Ruling, in_networks
@@ -81,6 +81,7 @@ class Engine:
         epoch: int = 1,
         detectors: tuple[type[Detector], ...] = DETECTORS,
         max_flows: int = MAX_FLOWS,
+        kernel_tells_ends: bool = False,
     ) -> None:
         self.policy = policy
         self.epoch = epoch
@@ -88,7 +89,7 @@ class Engine:
         self._matcher = Matcher(policy)
         self._enforcing = policy.mode is Mode.ENFORCE
         self._is_home = in_networks(policy.home) if policy.home else None
-        self._flows = FlowTable(max_flows)
+        self._flows = FlowTable(max_flows, kernel_tells_ends=kernel_tells_ends)
         self._fragments = Reassembler()
         self._detectors: dict[int, tuple[type[Detector], ...]] = {
             transport: tuple(detector for detector in detectors if transport in detector.transports)
@@ -148,6 +149,20 @@ class Engine:
         self._next_sweep = now + SWEEP_SECONDS
         for flow in self._flows.idle(now, max(SWEEP_LEAST, len(self._flows) // SWEEP_SHARE)):
             self._end(flow, now)
+
+    def close(self, key: bytes, totals: Totals, now: float) -> None:
+        """End a flow of which the kernel says that it has ended, with what the kernel counted.
+
+        `key` is the flow's key as the side that opened it has it. Flows that are not in the table are ignored.
+        """
+        flow = self._flows.forward.get(key)
+        if flow is None:
+            flow = self._flows.backward.get(key)
+            totals = totals.reversed()
+        if flow is None:
+            return
+        flow.take_totals(totals)
+        self._end(flow, now)
 
     def finish(self, now: float) -> None:
         """End every flow."""

@@ -5,6 +5,7 @@ All memory about a flow lives here. What detection needs is dropped when the flo
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from middlebox.detect.base import STREAM_LIMIT, Conversation, Detector
 from middlebox.evidence import Confidence, Evidence, Proof
@@ -18,8 +19,25 @@ TCP_IDLE_SECONDS = 7_440.0
 "RFC 5382 section 5, REQ-5: an established connection may be idle for 2 hours 4 minutes."
 TCP_CLOSED_IDLE_SECONDS = 10.0
 "Linux nf_conntrack_tcp_timeout_close."
+CARRIED_IDLE_SECONDS = 432_000.0
+"""Settled flows whose end the kernel announces: kept as long as it may keep them itself, in case the announcement was
+lost (Linux nf_conntrack_tcp_timeout_established)."""
 OTHER_IDLE_SECONDS = 600.0
 "Linux nf_conntrack_generic_timeout: ESP, GRE, ICMP and the rest."
+
+
+@dataclass(slots=True, frozen=True)
+class Totals:
+    """Packets and IP bytes of a whole connection; None: not counted."""
+
+    packets_to_server: int | None
+    bytes_to_server: int | None
+    packets_to_client: int | None
+    bytes_to_client: int | None
+
+    def reversed(self) -> "Totals":
+        """The same with client and server exchanged."""
+        return Totals(self.packets_to_client, self.bytes_to_client, self.packets_to_server, self.bytes_to_server)
 
 
 class Sighting:
@@ -137,6 +155,13 @@ class Flow:
             self.packets_to_client += 1
             self.bytes_to_client += length
 
+    def take_totals(self, totals: Totals) -> None:
+        """Replace what was seen by what the kernel counted, which includes what it carried by itself."""
+        if totals.packets_to_server is not None and totals.bytes_to_server is not None:
+            self.packets_to_server, self.bytes_to_server = totals.packets_to_server, totals.bytes_to_server
+        if totals.packets_to_client is not None and totals.bytes_to_client is not None:
+            self.packets_to_client, self.bytes_to_client = totals.packets_to_client, totals.bytes_to_client
+
     def starts_anew(self, packet: Packet) -> bool:
         """Whether this packet opens a new connection between the same ports (RFC 9293 section 3.6.1)."""
         return packet.flags & (SYN | ACK | RST) == SYN and (self.closing or packet.sequence != self.start_sequence)
@@ -145,8 +170,9 @@ class Flow:
 class FlowTable:
     """All flows, found by the key of either direction. Never larger than `max_flows`."""
 
-    def __init__(self, max_flows: int) -> None:
+    def __init__(self, max_flows: int, *, kernel_tells_ends: bool = False) -> None:
         self.max_flows = max_flows
+        self._kernel_tells_ends = kernel_tells_ends
         self.forward: dict[bytes, Flow] = {}
         "Flows by the key that the client's packets have."
         self.backward: dict[bytes, Flow] = {}
@@ -178,7 +204,9 @@ class FlowTable:
             flow = self._by_age.popleft()
             if flow.ended:
                 continue
-            if flow.last_seen + flow.idle_seconds <= now:
+            carried = self._kernel_tells_ends and flow.inspection is None and not flow.refused
+            patience = CARRIED_IDLE_SECONDS if carried else flow.idle_seconds
+            if flow.last_seen + patience <= now:
                 yield flow
             else:
                 self._by_age.append(flow)

@@ -1,10 +1,11 @@
-"""The end of connections, with their true totals, from the kernel's connection tracking.
+"""The true totals of connections, and their end, from the kernel's connection tracking.
 
 Once a flow is settled the kernel carries it, and user space sees neither its packets nor its end. Connection
-tracking does: it announces every entry it destroys, with the packets and bytes it counted for it.
+tracking does: it announces every connection it forgets, with the packets and bytes it counted, and lists the open ones.
 """
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from middlebox.flow import Totals
 from middlebox.packet import ICMP, ICMPV6, TCP, UDP, flow_key
 from middlebox.shells.errors import MachineError
 
@@ -27,11 +29,14 @@ SO_RCVBUFFORCE = 33
 SOL_NETLINK = 270
 NETLINK_NETFILTER = 12
 NETLINK_ADD_MEMBERSHIP = 1
+NLM_F_REQUEST, NLM_F_DUMP = 0x01, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 # linux/netfilter/nfnetlink.h
+NFNETLINK_V0 = 0
 NFNL_SUBSYS_CTNETLINK = 1
 NFNLGRP_CONNTRACK_DESTROY = 3
 # linux/netfilter/nfnetlink_conntrack.h
-IPCTNL_MSG_CT_DELETE = 2
+IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 0, 1, 2
 CTA_TUPLE_ORIG, CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY = 1, 9, 10
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
 CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
@@ -39,26 +44,28 @@ CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT, CTA_PROTO_ICMP_ID, CTA_PR
 CTA_COUNTERS_PACKETS, CTA_COUNTERS_BYTES = 1, 2
 
 _NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
-_NFGENMSG_BYTES = 4
+_NFGENMSG = struct.Struct("!BBH")  # address family, version, resource id
 _NLATTR = struct.Struct("=HH")  # length, type
 _NLA_TYPE_MASK = 0x3FFF
+_LISTED = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW
 _DESTROYED = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE
+_OWN_PORT_ID = 1 << 31
+"The kernel gives the bare process id to the first socket that asks. It is left to the queue, whose holder it names."
+_LIST_SECONDS = 5.0
+"Longest wait for the next piece of the list of connections."
 
 
 @dataclass(slots=True, frozen=True)
-class EndedConnection:
-    """One connection that the kernel has forgotten. Counters are None when accounting was off at its start."""
+class Connection:
+    """What the kernel counted for one connection, `None` where accounting was off at its start."""
 
     key: bytes
     "As `middlebox.packet.flow_key`, seen from the side that opened the connection."
-    packets_to_server: int | None
-    bytes_to_server: int | None
-    packets_to_client: int | None
-    bytes_to_client: int | None
+    totals: Totals
 
 
-class ConnectionEnds:
-    """Listens for ended connections in this network namespace."""
+class ConnectionTracking:
+    """Listens to connection tracking in this network namespace, and switches its accounting on meanwhile."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -75,7 +82,7 @@ class ConnectionEnds:
         try:
             listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
             self._socket = listener
-            listener.bind((0, 0))
+            listener.bind((os.getpid() | _OWN_PORT_ID, 0))
             listener.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_CONNTRACK_DESTROY)
             listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
             listener.setblocking(False)
@@ -91,7 +98,7 @@ class ConnectionEnds:
         assert self._socket is not None, "not open"
         return self._socket.fileno()
 
-    def read(self) -> Iterator[EndedConnection]:
+    def ended(self) -> Iterator[Connection]:
         """The connections that have ended since the last call."""
         assert self._socket is not None, "not open"
         while True:
@@ -104,7 +111,23 @@ class ConnectionEnds:
                     raise
                 self.overruns += 1
                 continue
-            yield from parse_announcements(messages)
+            yield from parse_connections(messages)
+
+    def open_connections(self) -> list[Connection]:
+        """The connections that the kernel knows now; an incomplete list when it does not answer in time."""
+        found: list[Connection] = []
+        request = _NFGENMSG.pack(socket.AF_UNSPEC, NFNETLINK_V0, 0)
+        kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
+        header = _NLMSGHDR.pack(_NLMSGHDR.size + len(request), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as asker:
+            asker.settimeout(_LIST_SECONDS)
+            with suppress(OSError):
+                asker.sendto(header + request, (0, 0))
+                while messages := asker.recv(READ_BYTES):
+                    found += parse_connections(messages)
+                    if _last_kind(messages) in (NLMSG_DONE, NLMSG_ERROR):
+                        break
+        return found
 
     def close(self) -> None:
         """Stop to listen and leave accounting as it was found."""
@@ -117,21 +140,32 @@ class ConnectionEnds:
             self._socket = None
 
 
-def parse_announcements(messages: bytes) -> Iterator[EndedConnection]:
-    """The ended connections in one read from the netlink socket. Ignores what it does not know."""
+def parse_connections(messages: bytes) -> Iterator[Connection]:
+    """The connections, ended or listed, in one read from a netlink socket. Ignores what it does not know."""
+    for kind, body in _messages(messages):
+        if kind in (_DESTROYED, _LISTED):
+            connection = _parse(body[_NFGENMSG.size :])
+            if connection is not None:
+                yield connection
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each netlink message (linux/netlink.h, struct nlmsghdr)."""
     start = 0
-    while start + _NLMSGHDR.size <= len(messages):
-        length, kind, _, _, _ = _NLMSGHDR.unpack_from(messages, start)
-        if length < _NLMSGHDR.size or start + length > len(messages):
+    while start + _NLMSGHDR.size <= len(data):
+        length, kind, _, _, _ = _NLMSGHDR.unpack_from(data, start)
+        if length < _NLMSGHDR.size or start + length > len(data):
             return
-        if kind == _DESTROYED:
-            ended = _parse(messages[start + _NLMSGHDR.size + _NFGENMSG_BYTES : start + length])
-            if ended is not None:
-                yield ended
+        yield kind, data[start + _NLMSGHDR.size : start + length]
         start += length + 3 & ~3  # NLMSG_ALIGN
 
 
-def _parse(body: bytes) -> EndedConnection | None:
+def _last_kind(messages: bytes) -> int | None:
+    kinds = [kind for kind, _ in _messages(messages)]
+    return kinds[-1] if kinds else None
+
+
+def _parse(body: bytes) -> Connection | None:
     attributes = _attributes(body)
     original = _attributes(attributes.get(CTA_TUPLE_ORIG, b""))
     addresses = _attributes(original.get(CTA_TUPLE_IP, b""))
@@ -149,13 +183,13 @@ def _parse(body: bytes) -> EndedConnection | None:
         discriminator = b""
     to_server = _attributes(attributes.get(CTA_COUNTERS_ORIG, b""))
     to_client = _attributes(attributes.get(CTA_COUNTERS_REPLY, b""))
-    return EndedConnection(
-        key=flow_key(number[0], source, destination, discriminator),
+    totals = Totals(
         packets_to_server=_number(to_server.get(CTA_COUNTERS_PACKETS)),
         bytes_to_server=_number(to_server.get(CTA_COUNTERS_BYTES)),
         packets_to_client=_number(to_client.get(CTA_COUNTERS_PACKETS)),
         bytes_to_client=_number(to_client.get(CTA_COUNTERS_BYTES)),
     )
+    return Connection(flow_key(number[0], source, destination, discriminator), totals)
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:

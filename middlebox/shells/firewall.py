@@ -10,6 +10,9 @@ has saved the mark to the connection; every later packet of the connection is an
 of another epoch match nothing, so replacing the chain with a new epoch brings every open connection back to user space.
 Connection tracking forgets a connection whose very first packet is discarded, so such a flow has no mark: each of its
 packets asks user space again.
+
+To pass means to go on with the gateway's own rules: our chain only ever refuses. So a packet that passes while its
+flow is undecided is sent round once more, too, with a mark that nothing saves.
 """
 
 import json
@@ -64,6 +67,11 @@ class Marks:
         """How many epochs the mask can tell apart."""
         return 1 << (self.mask.bit_count() - VERDICT_BITS)
 
+    @property
+    def seen(self) -> int:
+        """The mark of a packet that passes while its flow is undecided: all our bits, whatever the epoch."""
+        return self.mask  # no `Verdict` has all verdict bits set
+
     def encode(self, verdict: Verdict) -> int:
         """The mark, within the mask, that tells the chain to carry out `verdict` in this epoch."""
         field = verdict | (self.epoch % self.epochs) << VERDICT_BITS
@@ -109,6 +117,7 @@ class HookCounters:
     queued: int = 0
     "Sent to user space."
     accepted: int = 0
+    "Passed on to the gateway's own rules."
     dropped: int = 0
     rejected: int = 0
 
@@ -159,7 +168,7 @@ def render_iptables(settings: HookSettings, *, ipv6: bool = False, stale_jumps: 
         for verdict in Verdict:
             marked = f"-m {match} --mark {marks.encode(verdict):#010x}/{mask}"
             if verdict is Verdict.PASS:
-                yield f"{marked} -j ACCEPT"
+                yield f"{marked} -j RETURN"
             elif verdict is Verdict.DROP:
                 yield f"{marked} -j DROP"
             else:
@@ -168,10 +177,11 @@ def render_iptables(settings: HookSettings, *, ipv6: bool = False, stale_jumps: 
 
     rules = [
         *act("connmark"),
+        f"-m mark --mark {marks.seen:#010x}/{mask} -j RETURN",
         f"-m mark ! --mark 0/{mask} -j CONNMARK --save-mark --nfmask {mask} --ctmask {mask}",
         *act("mark"),
         # An ICMP error belongs to the connection it speaks of: a mark saved for it would settle that connection.
-        f"-p {icmp} -m conntrack --ctstate RELATED -j ACCEPT",
+        f"-p {icmp} -m conntrack --ctstate RELATED -j RETURN",
         _iptables_queue(settings),
     ]
     lines = [
@@ -224,6 +234,7 @@ def render_nft(settings: HookSettings) -> str:
     bypass = " bypass" if settings.no_listener_open else ""
     rules = [
         *act("ct mark"),
+        f"meta mark & {ours} == {marks.seen:#010x} counter accept",
         *act("meta mark"),
         # An ICMP error belongs to the connection it speaks of: a mark saved for it would settle that connection.
         "meta l4proto { icmp, ipv6-icmp } ct state related counter accept",
@@ -270,7 +281,7 @@ def parse_iptables_save(text: str) -> SavedChain:
     exists = False
     jumps: list[str] = []
     queues: list[int] = []
-    packets = dict.fromkeys(("NFQUEUE", "ACCEPT", "DROP", "REJECT"), 0)
+    packets = dict.fromkeys(("NFQUEUE", "RETURN", "DROP", "REJECT"), 0)
     for line in text.splitlines():
         exists = exists or line.startswith(f":{CHAIN} ")
         found = _SAVED_RULE.fullmatch(line)
@@ -285,7 +296,7 @@ def parse_iptables_save(text: str) -> SavedChain:
                 packets[target] += int(found["packets"] or 0)
             if queue := _SAVED_QUEUE.search(rule):
                 queues.extend(range(int(queue[1]), int(queue[2] or queue[1]) + 1))
-    counters = HookCounters(packets["NFQUEUE"], packets["ACCEPT"], packets["DROP"], packets["REJECT"])
+    counters = HookCounters(packets["NFQUEUE"], packets["RETURN"], packets["DROP"], packets["REJECT"])
     return SavedChain(exists, tuple(jumps), tuple(queues), counters)
 
 

@@ -28,6 +28,7 @@ from middlebox import events
 from middlebox.engine import Engine
 from middlebox.policy.rule import Mode, Policy
 from middlebox.shells import firewall
+from middlebox.shells.conntrack import ConnectionTracking
 from middlebox.shells.errors import MachineError
 from middlebox.shells.eventlog import EventLog
 from middlebox.shells.firewall import DEFAULT_MARK_MASK, Backend, HookCounters, HookSettings
@@ -151,7 +152,7 @@ def run_gateway(
     Args:
         policy: A validated policy.
         options: What the command line asks for.
-        make_engine: Called with the policy and `epoch=`.
+        make_engine: Called with the policy, `epoch=` and `kernel_tells_ends=`.
         say: Receives one line when the hook is in force; standard error if not given.
 
     Raises:
@@ -199,6 +200,7 @@ class Gateway:
         self._replaced_counters = HookCounters()
         self._fault_event_due = 0.0
         self._stop_requested = False
+        self._tracking: ConnectionTracking | None = None
         self._engine: Engine
         self._queue: PacketQueue
 
@@ -209,6 +211,7 @@ class Gateway:
             require_capabilities()
             self._resets.prepare()
             undo.callback(self._resets.close)
+            self._tracking = self._start_tracking(undo)
             if self._options.events is not None:
                 self._log = EventLog(self._options.events)
                 undo.callback(self._log.close)
@@ -267,10 +270,21 @@ class Gateway:
             wakeup.close()
             woken.close()
 
+    def _start_tracking(self, undo: ExitStack) -> ConnectionTracking | None:
+        """Ask the kernel to tell how connections end; without that, flow events hold what was inspected only."""
+        tracking = ConnectionTracking()
+        try:
+            tracking.open()
+        except MachineError as error:
+            self._say(f"middlebox: flow events will hold inspected packets only: {error}")
+            return None
+        undo.callback(tracking.close)
+        return tracking
+
     def _start_queue(self, undo: ExitStack) -> None:
         epoch = self._epochs.next()
         self._settings = replace(self._settings, epoch=epoch)
-        self._engine = self._make_engine(self._policy, epoch=epoch)
+        self._engine = self._make_engine(self._policy, epoch=epoch, kernel_tells_ends=self._tracking is not None)
         self._queue = PacketQueue(
             self._options.queue_num,
             self._engine.handle,
@@ -315,6 +329,8 @@ class Gateway:
         ready = select.poll()
         ready.register(self._queue, select.POLLIN)
         ready.register(wakeup, select.POLLIN)
+        if self._tracking is not None:
+            ready.register(self._tracking, select.POLLIN)
         now = self._clock()
         expire_at, stats_at, flush_at = now + EXPIRE_SECONDS, now + STATS_SECONDS, now
         while not self._stop_requested:
@@ -326,6 +342,9 @@ class Gateway:
                 wakeup.recv(SIGNAL_BYTES)
             self._queue.drain(until=self._clock() + FLUSH_SECONDS)
             now = self._clock()
+            if self._tracking is not None:
+                for connection in self._tracking.ended():
+                    self._engine.close(connection.key, connection.totals, now)
             if now >= expire_at:
                 self._engine.expire(now)
                 expire_at = now + EXPIRE_SECONDS
@@ -374,6 +393,9 @@ class Gateway:
             summary.hook_counters = self._replaced_counters + firewall.read_counters(self._backend)
         status = read_queue_status().get(queue.number, QueueStatus(queue.number, 0, 0, 0, 0))
         now = self._clock()
+        if self._tracking is not None:
+            for connection in (*self._tracking.ended(), *self._tracking.open_connections()):
+                self._engine.close(connection.key, connection.totals, now)
         self._engine.finish(now)
         if self._log is not None:  # closing it writes them, however many they are
             self._log.write([*self._engine.take_events(), self._engine.stats_event(now)])

@@ -245,14 +245,20 @@ class PacketQueue:
         counters = self.counters
         counters.packets += 1
         verdict = decision.verdict
-        repeats = False
+        marks = self.marks
         if decision.settled:
-            marks = self.marks
-            mark, old = marks.encode(verdict), packet.get_mark()
+            mark = marks.encode(verdict)
+        elif verdict is Verdict.PASS and self.repeat:
+            mark = marks.seen
+        else:
+            mark = 0
+        repeats = False
+        if mark:
+            old = packet.get_mark()
             packet.set_mark(old & ~marks.mask | mark)
             returned = old & marks.mask == mark  # it has been through the chain, which did not know the mark
             repeats = self.repeat and not returned
-            counters.settled += repeats
+            counters.settled += repeats and decision.settled
             counters.returned += returned
         if repeats:
             packet.repeat()

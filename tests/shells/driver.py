@@ -24,8 +24,8 @@ KEYWORDS |= {f"{verdict.name}-ONCE".encode(): Decision(verdict, settled=False) f
 class KeywordEngine(Engine):
     """Does what a packet's payload says: DROP-ME settles the flow, DROP-ONCE discards only that packet."""
 
-    def __init__(self, policy: Policy, *, epoch: int) -> None:
-        super().__init__(policy, epoch=epoch)
+    def __init__(self, policy: Policy, *, epoch: int, kernel_tells_ends: bool) -> None:
+        super().__init__(policy, epoch=epoch, kernel_tells_ends=kernel_tells_ends)
         self._settled: dict[bytes, Decision] = {}
 
     def handle(self, raw: bytes, now: float) -> Decision:

@@ -129,6 +129,26 @@ def test_settled_drop_is_silent_in_both_directions_and_never_seen_again(lab_net,
 
 @kernel
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("greeting", [b"hello", b"PASS-ME"], ids=["undecided", "settled"])
+def test_what_passes_still_meets_the_gateways_own_rules(lab_net, running, family, greeting):  # noqa: F811
+    """Whoever adds this hook to a firewall must not lose the firewall."""
+    client, server = lab_net.udp_pair(family)
+    with client, server:
+        exchange(client, server, greeting, b"welcome")
+        program = "iptables" if family == socket.AF_INET else "ip6tables"
+        lab_net.on_gateway(program, "-A", "FORWARD", "-p", "udp", "-j", "DROP")
+        try:
+            client.send(b"no more")
+            server.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                server.recv(100)
+        finally:  # the network is used by other tests, too
+            lab_net.on_gateway(program, "-D", "FORWARD", "-p", "udp", "-j", "DROP")
+    running.stop()
+
+
+@kernel
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("sender", ["client", "server"])
 def test_reset_ends_both_sides_at_once_on_the_deciding_packet(lab_net, running, family, sender):  # noqa: F811
     client, server = lab_net.tcp_pair(family)
@@ -278,7 +298,7 @@ def test_icmp_error_does_not_settle_the_flow_it_speaks_of(lab_net, running):  # 
         assert "mark=0 " in entry + " "
     summary = running.stop()
     assert summary["packets_inspected"] == 3
-    assert summary["hook_counters"]["accepted"] == 3
+    assert summary["hook_counters"]["accepted"] == 6, "three undecided datagrams and the three errors about them"
 
 
 @kernel

@@ -1,0 +1,113 @@
+"""What the kernel tells about connections: its messages as bytes, then the real thing."""
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from middlebox.flow import Totals
+from middlebox.shells.conntrack import Connection, parse_connections
+from tests.shells.network import Network, lab_net  # noqa: F401 - a fixture
+from tests.shells.process import ROOT, SECONDS, wait_until
+
+DESTROYED = 1 << 8 | 2
+NEW = 1 << 8 | 0
+NESTED = 0x8000
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def counters(kind: int, packets: int, size: int) -> bytes:
+    return attribute(kind | NESTED, attribute(1, packets.to_bytes(8, "big")) + attribute(2, size.to_bytes(8, "big")))
+
+
+def message(kind: int, *attributes: bytes) -> bytes:
+    body = struct.pack("!BBH", socket.AF_INET, 0, 0) + b"".join(attributes)
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+CLIENT, SERVER = bytes([192, 0, 2, 1]), bytes([198, 51, 100, 2])
+TUPLE = attribute(
+    1 | NESTED,
+    attribute(1 | NESTED, attribute(1, CLIENT) + attribute(2, SERVER))
+    + attribute(2 | NESTED, attribute(1, b"\x11") + attribute(2, b"\x9c\x40") + attribute(3, b"\x00\x35")),
+)
+KEY = b"\x11" + CLIENT + SERVER + b"\x9c\x40\x00\x35"
+
+
+def test_ended_connection_has_the_key_of_its_flow_and_what_was_counted():
+    read = message(DESTROYED, TUPLE, counters(9, 3, 300), counters(10, 2, 2000))
+    assert list(parse_connections(read)) == [Connection(KEY, Totals(3, 300, 2, 2000))]
+
+
+def test_several_connections_in_one_read_and_without_counters():
+    read = message(DESTROYED, TUPLE) + message(7, b"") + message(NEW, TUPLE, counters(9, 1, 60))
+    assert [connection.totals for connection in parse_connections(read)] == [
+        Totals(None, None, None, None),
+        Totals(1, 60, None, None),
+    ]
+
+
+def test_echo_is_told_by_its_identifier_and_other_transports_by_addresses():
+    def of(protocol: int, *proto: bytes) -> bytes:
+        addresses = attribute(1, attribute(1, CLIENT) + attribute(2, SERVER))
+        connection = attribute(1, addresses + attribute(2, attribute(1, bytes([protocol])) + b"".join(proto)))
+        return next(iter(parse_connections(message(DESTROYED, connection)))).key
+
+    assert of(1, attribute(4, b"\x12\x34"), attribute(5, b"\x08")) == b"\x01" + CLIENT + SERVER + b"\x12\x34"
+    assert of(50) == b"\x32" + CLIENT + SERVER
+
+
+def test_connection_without_addresses_is_ignored():
+    assert list(parse_connections(message(DESTROYED, counters(9, 3, 300)))) == []
+
+
+@given(st.binary(max_size=200), st.integers(0, 120))
+def test_no_bytes_make_it_fail(garbage: bytes, cut: int):
+    whole = message(DESTROYED, TUPLE, counters(9, 3, 300))
+    for data in (garbage, whole[:cut] + garbage, whole[:16] + garbage):
+        for connection in parse_connections(data):
+            assert isinstance(connection.totals, Totals)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("ends_first", [True, False], ids=["connection ends", "gateway stops"])
+def test_flow_event_counts_what_the_kernel_carried_by_itself(lab_net: Network, tmp_path, ends_first):  # noqa: F811
+    policy, log = tmp_path / "policy.yaml", tmp_path / "events.jsonl"
+    policy.write_text("policy: all\ndefault: pass\nrules: []\n")
+    command = ["ip", "netns", "exec", lab_net.gateway, sys.executable, "-m", "middlebox", "run", str(policy)]
+    process = subprocess.Popen([*command, "--events", str(log)], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    with process:
+        try:
+            assert "hook" in process.stderr.readline()
+            client, server = lab_net.tcp_pair(socket.AF_INET)
+            with client, server:
+                for _ in range(100):
+                    client.sendall(bytes(1000))
+                    assert len(server.recv(1000, socket.MSG_WAITALL)) == 1000
+                    server.sendall(b"ok")
+                    client.recv(2)
+            if ends_first:
+                lab_net.on_gateway("conntrack", "-D", "-p", "tcp")
+                wait_until(lambda: '"event_type":"flow"' in log.read_text().replace(" ", ""), "the flow event")
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
+        summary = process.stderr.read()
+    flows = [event for event in map(json.loads, log.read_text().splitlines()) if event["event_type"] == "flow"]
+    (flow,) = [event["flow"] for event in flows if event["proto"] == "TCP"]
+    inspected = int(summary.split("inspected")[1].split()[0])
+    assert inspected < 10
+    assert flow["pkts_toserver"] >= 100
+    assert flow["pkts_toclient"] >= 100
+    assert flow["bytes_toserver"] > 100_000
+    accounting = lab_net.on_gateway("cat", "/proc/sys/net/netfilter/nf_conntrack_acct")
+    assert accounting.strip() == "0", "accounting is left as it was found"
