@@ -218,6 +218,8 @@ class Engine:
         changed = self._inspect(flow, inspection, packet, now, from_client=from_client)
         if changed or flow.packets == 1:
             self._decide(flow, packet.length, now)
+            if flow.refused and self._opens_approved_handshake(flow, now):
+                return UNDECIDED
         return flow.answer
 
     def _open(self, packet: Packet, now: float) -> Flow:
@@ -280,10 +282,8 @@ class Engine:
         return found or finished
 
     def _note(self, flow: Flow, detector: Detector, evidence: Evidence) -> None:
-        flow.sightings.append(Sighting(detector.name, flow.packets, evidence))
+        flow.add_sighting(Sighting(detector.name, flow.packets, evidence))
         flow.facts.update(evidence.facts)
-        if evidence.proof is not None and evidence.proof not in flow.proofs:
-            flow.proofs.append(evidence.proof)
         if _names_better(evidence, flow):
             flow.protocol, flow.confidence = evidence.protocol, evidence.confidence
 
@@ -344,6 +344,16 @@ class Engine:
         if flow.refused:
             return not ruling.log_pending and not self._matcher.approval_may_come(flow)
         return not flow.pending
+
+    def _opens_approved_handshake(self, flow: Flow, now: float) -> bool:
+        """Whether this packet of a refused flow is a handshake message that fits an approval.
+
+        It alone passes, so that the approved server can answer it; the answer then frees the flow.
+        """
+        newest = flow.sightings[-1] if flow.sightings else None
+        if newest is None or newest.packet != flow.packets or newest.evidence.proof is None:
+            return False
+        return self._matcher.approvals.may_try(flow, newest.evidence.proof, now)
 
     def _decision_event(self, flow: Flow, rule: str | None, now: float) -> None:
         self._events.append(

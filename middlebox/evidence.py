@@ -46,6 +46,8 @@ class Proof:
     "Which message this is, for instance `initiation`."
     message: bytes
     "The message as it was seen on the wire."
+    answered: bool = False
+    "The other side has answered this very message. Only then does it say what the flow is for."
 
 
 @dataclass(slots=True, frozen=True)

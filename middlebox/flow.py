@@ -25,6 +25,11 @@ lost (Linux nf_conntrack_tcp_timeout_established)."""
 OTHER_IDLE_SECONDS = 600.0
 "Linux nf_conntrack_generic_timeout: ESP, GRE, ICMP and the rest."
 
+MAX_SIGHTINGS = 32
+"Ours: evidence kept of a flow. A refused tunnel that tries again for days would fill the memory otherwise."
+MAX_PROOFS = 4
+"Ours: handshake messages kept of a flow, the latest."
+
 
 @dataclass(slots=True, frozen=True)
 class Totals:
@@ -154,6 +159,14 @@ class Flow:
         else:
             self.packets_to_client += 1
             self.bytes_to_client += length
+
+    def add_sighting(self, sighting: Sighting) -> None:
+        """Note a piece of evidence. Of many, the first ones are kept, and the latest."""
+        if len(self.sightings) >= MAX_SIGHTINGS:
+            del self.sightings[-1]
+        self.sightings.append(sighting)
+        if sighting.evidence.proof is not None:
+            self.proofs = [*self.proofs[1 - MAX_PROOFS :], sighting.evidence.proof]
 
     def take_totals(self, totals: Totals) -> None:
         """Replace what was seen by what the kernel counted, which includes what it carried by itself."""

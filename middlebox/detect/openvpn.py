@@ -363,5 +363,6 @@ class OpenVpn:
         facts: dict[str, object] = {"openvpn.wrap": "tls-crypt-v2" if self._is_version_2 else wrap.name}
         if wrap.hmac_bytes:
             facts["openvpn.hmac_bytes"] = wrap.hmac_bytes
-        proof = Proof("openvpn", "client-reset", reset) if reset is not None else None
+        answered = confidence is Confidence.CONFIRMED
+        proof = Proof("openvpn", "client-reset", reset, answered=answered) if reset is not None else None
         return Evidence("openvpn", confidence, reason, facts, confidence < Confidence.CONFIRMED, proof)

@@ -99,8 +99,6 @@ class WireGuard:
         self._given: Confidence | None = None
         self._initiation: bytes | None = None
         "The newest one."
-        self._tells_whom = False
-        "Whether evidence with an initiation was given."
         self._tells_repetition = False
         self._is_begun = False
         self._foreign = 0
@@ -134,9 +132,9 @@ class WireGuard:
         if self._given is Confidence.POSSIBLE and is_repeated and not self._tells_repetition:
             self._tells_repetition = True
             return self._evidence(Confidence.POSSIBLE, "a handshake initiation, repeated without an answer")
-        if not self._tells_whom:
-            return self._evidence(self._given, "data as before, and now a handshake initiation")
-        return Opinion.MORE
+        if self._given is Confidence.POSSIBLE or is_copy:
+            return Opinion.MORE
+        return self._evidence(self._given, "data as before, and now a handshake initiation")
 
     def _feed_data(self, message: bytes, length: int, side: Side, other: Side) -> Answer:
         receiver, counter = message[4:8], int.from_bytes(message[8:16], "little")
@@ -171,7 +169,8 @@ class WireGuard:
         initiation = other.announced[receiver]
         if initiation is not None:
             self._initiation = initiation
-            return self._evidence(Confidence.CONFIRMED, f"{what} goes to the initiation's sender index", more=False)
+            reason = f"{what} goes to the initiation's sender index"
+            return self._evidence(Confidence.CONFIRMED, reason, answered=True)
         if self._given is Confidence.CONFIRMED:
             return Opinion.MORE
         return self._evidence(Confidence.CONFIRMED, f"{what} goes to the response's sender index")
@@ -181,10 +180,10 @@ class WireGuard:
         self._foreign += 1
         return Opinion.MORE if self._is_begun and self._foreign <= _MAX_FOREIGN else Opinion.NO
 
-    def _evidence(self, confidence: Confidence, reason: str, *, more: bool = True) -> Evidence:
+    def _evidence(self, confidence: Confidence, reason: str, *, answered: bool = False) -> Evidence:
+        """Evidence with the newest initiation. With its answer seen, nothing more is to be learned."""
         self._given = confidence
         proof = None
         if self._initiation is not None:
-            self._tells_whom = True
-            proof = Proof("wireguard", "initiation", self._initiation)
-        return Evidence("wireguard", confidence, reason, more=more, proof=proof)
+            proof = Proof("wireguard", "initiation", self._initiation, answered=answered)
+        return Evidence("wireguard", confidence, reason, more=not answered, proof=proof)

@@ -1,7 +1,7 @@
 """Whether an approval covers a flow: by cryptographic proof where the approval has a key, else by address.
 
-An approval with a key and an address needs both. Nothing is approved before its protocol is confirmed, so a
-valid first message cannot open the way for something else.
+An approval with a key and an address needs both. Nothing is approved before its protocol is confirmed, and only a
+message that was answered proves anything, so a valid first message cannot open the way for something else.
 """
 
 import hashlib
@@ -45,6 +45,14 @@ class Approvals:
         """Name of the first approval that covers `flow` at time `now`."""
         if flow.confidence is not Confidence.CONFIRMED:
             return None
+        answered = [proof for proof in flow.proofs if proof.answered]
+        return self._find(flow, answered, now)
+
+    def may_try(self, flow: Candidate, proof: Proof, now: float) -> bool:
+        """Whether an approval with a key would cover `flow` if `proof`, not answered yet, were answered."""
+        return self._find(flow, [proof], now, by_key_only=True) is not None
+
+    def _find(self, flow: Candidate, proofs: list[Proof], now: float, *, by_key_only: bool = False) -> str | None:
         for approval, mac1_key in self._by_protocol.get(flow.protocol, ()):
             if approval.until is not None and now > approval.until:
                 continue
@@ -52,7 +60,9 @@ class Approvals:
                 server = ip_address(flow.server)
                 if not any(server in network for network in approval.server):
                     continue
-            if mac1_key is not None and not any(_is_for(mac1_key, proof) for proof in flow.proofs):
+            if mac1_key is None and by_key_only:
+                continue
+            if mac1_key is not None and not any(_is_for(mac1_key, proof) for proof in proofs):
                 continue
             return approval.name
         return None
