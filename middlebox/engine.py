@@ -7,15 +7,16 @@ Every packet gets exactly one decision, also after a bug of ours.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 
 from middlebox import events
 from middlebox.detect import DETECTORS
 from middlebox.detect.base import STREAM_LIMIT, Detector
 from middlebox.events import Event
 from middlebox.evidence import Confidence, Evidence, Opinion
-from middlebox.flow import Flow, FlowTable, Inspection, Sighting, Totals
+from middlebox.flow import TCP_CLOSED_IDLE_SECONDS, Flow, FlowTable, Inspection, Sighting, Totals
 from middlebox.fragments import Reassembler
-from middlebox.packet import FIN, RST, SYN, TCP, Fragment, Packet, Undecodable, decode
+from middlebox.packet import ACK, FIN, RST, SYN, TCP, Fragment, Packet, Undecodable, decode
 from middlebox.policy.match import Matcher, Ruling, in_networks
 from middlebox.policy.rule import Mode, Policy
 from middlebox.protocols import CARRIERS
@@ -23,19 +24,25 @@ from middlebox.verdict import UNDECIDED, Decision, Verdict
 
 MAX_FLOWS = 262_144
 "Flows in the table. Linux' default nf_conntrack_max on a machine with 4 GB or more."
-MAX_PACKETS_INSPECTED = 32
-"Packets of a flow, either direction, before its detectors must have finished. nDPI gives up at the same number."
+PACKETS_INSPECTED = 32
+"Packets with payload, both directions, before a flow's detectors must have finished. nDPI gives up at the same number."
+LEAST_BYTES_INSPECTED = 2_048
+"Yet at least so many bytes: a ClientHello has up to 1.8 kB, and may come one byte at a time to avoid being seen."
 MAX_BYTES_INSPECTED = 2 * STREAM_LIMIT
 "Payload bytes shown to detectors, both directions."
+MAX_PACKETS_INSPECTED = 4_096
+"Packets of any kind: what ends the inspection of a connection that says nothing."
 SWEEP_SECONDS = 1.0
 "How often the table is searched for idle flows."
 SWEEP_SHARE = 16
 "Each sweep looks at one in so many flows, at least at SWEEP_LEAST."
 SWEEP_LEAST = 1_024
+SWEEP_ENDS = 1_000
+"Flows that one sweep may end. Ending one costs some 30 us, and packets wait meanwhile."
 ERROR_EVENT_SECONDS = 60.0
 "At most one error event of a kind in this time. All are counted."
-ERROR_FIRST_BYTES = 40
-"Of a packet we failed on: an IPv4 and a TCP header without options, so no payload."
+ERROR_TRANSPORT_BYTES = 8
+"Of a packet we failed on, after its IP header: as much as ICMP errors quote (RFC 792). A UDP header, so no payload."
 
 
 @dataclass(slots=True)
@@ -96,6 +103,8 @@ class Engine:
             for transport in range(256)
         }
         self._events: list[Event] = []
+        self._bug: Exception | None = None
+        "What a detector raised on the packet in hand."
         self._next_sweep = 0.0
         self._error_event_due: dict[str, float] = {}
 
@@ -111,11 +120,12 @@ class Engine:
             first = raw[0]
             if first == 0x45:
                 key = raw[9:10] + raw[12:24]
-                flags_at, length = 33, raw[2] << 8 | raw[3]
+                flags_at, length = 33, (raw[2] << 8 | raw[3]) or len(raw)
                 whole = not (raw[6] & 0x3F or raw[7])
             else:
                 key = raw[6:7] + raw[8:44]
-                flags_at, length = 53, 40 + (raw[4] << 8 | raw[5])
+                length = raw[4] << 8 | raw[5]
+                flags_at, length = 53, 40 + length if length else len(raw)
                 whole = first >> 4 == 6
             flow = self._flows.forward.get(key)
             from_client = flow is not None
@@ -125,6 +135,7 @@ class Engine:
                 flow is not None
                 and flow.inspection is None
                 and whole
+                and now - flow.last_seen < TCP_CLOSED_IDLE_SECONDS  # the least idle time: else look closer
                 and not (flow.transport == TCP and raw[flags_at] & (FIN | SYN | RST))
             ):
                 counters = self.counters
@@ -137,6 +148,7 @@ class Engine:
         try:
             return self._handle_slowly(raw, now)
         except Exception as error:
+            self._bug = None
             return self._internal_error(error, raw, now)
 
     def take_events(self) -> list[Event]:
@@ -147,7 +159,8 @@ class Engine:
     def expire(self, now: float) -> None:
         """End flows that have been silent for too long. Call about once a second when no packets come."""
         self._next_sweep = now + SWEEP_SECONDS
-        for flow in self._flows.idle(now, max(SWEEP_LEAST, len(self._flows) // SWEEP_SHARE)):
+        idle = self._flows.idle(now, max(SWEEP_LEAST, len(self._flows) // SWEEP_SHARE))
+        for flow in islice(idle, SWEEP_ENDS):
             self._end(flow, now)
 
     def close(self, key: bytes, totals: Totals, now: float) -> None:
@@ -159,8 +172,8 @@ class Engine:
         if flow is None:
             flow = self._flows.backward.get(key)
             totals = totals.reversed()
-        if flow is None:
-            return
+        if flow is None or flow.inspection is not None:
+            return  # under inspection: the announcement may be about an earlier connection between the same ports
         flow.take_totals(totals)
         self._end(flow, now)
 
@@ -171,7 +184,11 @@ class Engine:
 
     def stats_event(self, now: float) -> Event:
         """The counters as an event."""
-        stats = {**self.counters.as_dict(), "flows_active": len(self._flows)}
+        stats = {
+            **self.counters.as_dict(),
+            "flows_active": len(self._flows),
+            "fragmented_packets_discarded": self._fragments.discarded,
+        }
         return events.stats_event(stats, policy=self.policy, epoch=self.epoch, now=now)
 
     # --- one packet, the long way -----------------------------------------------------------------
@@ -187,10 +204,18 @@ class Engine:
                 self._count(len(raw))
                 return UNDECIDED  # without the fragment that completes the packet it is of no use to its receiver
             packet = decode(whole)
-        if isinstance(packet, Packet):
+            self._count(len(raw))
+        elif isinstance(packet, Packet):
             self._count(packet.length)
-            return self._judge(packet, now)
-        self._count(len(raw))
+        else:
+            self._count(len(raw))
+        if isinstance(packet, Packet):
+            decision = self._judge(packet, now)
+            bug, self._bug = self._bug, None
+            if bug is None:
+                return decision
+            failed = self._internal_error(bug, raw, now)
+            return failed if decision.verdict is Verdict.PASS else decision
         reason = packet.reason if isinstance(packet, Undecodable) else "a fragment in a fragment"
         return self._undecodable(reason, raw, now)
 
@@ -203,22 +228,29 @@ class Engine:
         from_client = flow is not None
         if flow is None:
             flow = self._flows.backward.get(packet.key)
-        if flow is not None and packet.flags & SYN and flow.starts_anew(packet):
+        if flow is not None and (self._flows.is_over(flow, now) or (packet.flags & SYN and flow.starts_anew(packet))):
             self._end(flow, now)
             flow = None
         if flow is None:
             flow = self._open(packet, now)
             from_client = flow.key == packet.key
         flow.count(packet.length, now, from_client=from_client)
-        if packet.flags & (FIN | RST):
-            flow.closing = True
+        if packet.flags & (FIN | SYN | RST):
+            if packet.flags & FIN:
+                flow.finished_sides |= 1 if from_client else 2
+            flow.closing = flow.closing or bool(packet.flags & RST) or flow.finished_sides == 3
+            if packet.flags & (SYN | ACK | RST) == SYN and packet.sequence != flow.start_sequence:
+                flow.unanswered_syn = packet.sequence
+                return UNDECIDED  # judged with the connection that it may begin
         inspection = flow.inspection
         if inspection is None:
             return flow.answer
         changed = self._inspect(flow, inspection, packet, now, from_client=from_client)
         if changed or flow.packets == 1:
             self._decide(flow, packet.length, now)
-            if flow.refused and self._opens_approved_handshake(flow, now):
+            if flow.refused and flow.approved is None and self._opens_approved_handshake(flow, now):
+                flow.passed_packets += 1
+                flow.passed_bytes += packet.length
                 return UNDECIDED
         return flow.answer
 
@@ -228,7 +260,7 @@ class Engine:
             self._end(self._flows.idlest(), now)
         flow = Flow(packet, now, order=self.counters.packets)
         if self._is_home is None or self._is_home(flow.client) or self._is_home(flow.server):
-            detectors = [detector() for detector in self._detectors[packet.protocol]]
+            detectors = self._detectors[packet.protocol]
             flow.inspection = Inspection(detectors, tcp=packet.protocol == TCP, midstream=flow.midstream)
         else:
             flow.decision = flow.answer = Decision(Verdict.PASS, settled=True)
@@ -238,38 +270,36 @@ class Engine:
 
     def _inspect(self, flow: Flow, inspection: Inspection, packet: Packet, now: float, *, from_client: bool) -> bool:
         """Show the packet's payload to the detectors; True when anything is known that was not before."""
-        talk = inspection.conversation
-        data = packet.payload
-        if inspection.client_side is not None and inspection.server_side is not None:
-            side = inspection.client_side if from_client else inspection.server_side
-            if packet.flags & SYN:
-                side.open(packet.sequence)
-                sequence = packet.sequence + 1  # data on a SYN begins after it (RFC 7413)
-            else:
-                sequence = packet.sequence
-            data = side.push(sequence, data, packet.size) if packet.size else b""
-            if from_client:
-                talk.client += data
-            else:
-                talk.server += data
         changed = False
-        if data:
-            talk.data, talk.from_client, talk.packet = data, from_client, flow.packets
-            talk.size, talk.now = packet.size, now
-            inspection.inspected_bytes += len(data)
-            changed = self._feed(flow, inspection)
-        spent = flow.packets >= MAX_PACKETS_INSPECTED or inspection.inspected_bytes >= MAX_BYTES_INSPECTED
-        if spent and inspection.detectors and not flow.refused:
-            inspection.detectors = []
+        for data, is_clients in inspection.in_order(packet, flow.start_sequence, from_client=from_client):
+            inspection.say(data, packet.size, flow.packets, now, from_client=is_clients)
+            changed |= self._feed(flow, inspection)
+        if inspection.pending and self._is_spent(flow, inspection):
+            inspection.give_up()
             changed = True
         return changed
+
+    def _is_spent(self, flow: Flow, inspection: Inspection) -> bool:
+        """Whether a flow has been looked at for long enough."""
+        if flow.refused and self._matcher.approval_may_come(flow):
+            return False
+        said = inspection.inspected_bytes
+        return (
+            (inspection.inspected_packets >= PACKETS_INSPECTED and said >= LEAST_BYTES_INSPECTED)
+            or said >= MAX_BYTES_INSPECTED
+            or flow.packets >= MAX_PACKETS_INSPECTED
+        )
 
     def _feed(self, flow: Flow, inspection: Inspection) -> bool:
         talk = inspection.conversation
         remaining: list[Detector] = []
         found = False
         for detector in inspection.detectors:
-            answer = detector.feed(talk)
+            try:
+                answer = detector.feed(talk)
+            except Exception as error:
+                self._bug = error  # reported with the packet; this flow goes on without the detector
+                continue
             if isinstance(answer, Evidence):
                 found = True
                 self._note(flow, detector, answer)
@@ -296,7 +326,7 @@ class Engine:
         ruling = self._matcher.judge(flow)
         self._log(flow, ruling, now)
         undecided = flow.decided_at is None
-        newly_approved = flow.refused and flow.approved is not None
+        newly_approved = flow.refused and flow.approved != flow.decided_for
         if ruling.action is not None and (undecided or newly_approved):
             self._rule(flow, ruling, length, now)
         if flow.decided_at is not None and self._is_final(flow, ruling):
@@ -312,6 +342,12 @@ class Engine:
         verdict = ruling.action.verdict
         assert verdict is not None
         rule = ruling.rule.name if ruling.rule is not None else None
+        flow.decided_for = flow.approved
+        if flow.refused:
+            if verdict is flow.decision.verdict:
+                return  # approved, and refused all the same
+            flow.refused_packets = flow.packets - 1 - flow.passed_packets
+            flow.refused_bytes = flow.bytes_to_server + flow.bytes_to_client - length - flow.passed_bytes
         flow.decision = Decision(verdict, settled=False, rule=rule)
         flow.answer = flow.decision if self._enforcing else UNDECIDED
         flow.decided_at = flow.packets
@@ -385,10 +421,15 @@ class Engine:
             return
         self._error_event_due[kind] = now + ERROR_EVENT_SECONDS
         self._events.append(
-            events.error_event(
-                kind, message, count=count, first_bytes=raw[:ERROR_FIRST_BYTES], policy=self.policy, now=now
-            )
+            events.error_event(kind, message, count=count, first_bytes=_headers(raw), policy=self.policy, now=now)
         )
+
+
+def _headers(raw: bytes) -> bytes:
+    """The IP header and what follows it, as far as that is no payload."""
+    if not raw:
+        return raw
+    return raw[: ((raw[0] & 0x0F) * 4 if raw[0] >> 4 == 4 else 40) + ERROR_TRANSPORT_BYTES]
 
 
 def _names_better(evidence: Evidence, flow: Flow) -> bool:

@@ -122,8 +122,10 @@ def _about_flow(kind: str, flow: Flow, policy: Policy, matcher: Matcher, *, epoc
         "rule": flow.decision.rule,
         "approved": flow.approved,
         "by_packet": flow.decided_at,
-        "passed_packets": flow.passed_packets if flow.refused else flow.packets,
-        "passed_bytes": flow.passed_bytes if flow.refused else flow.bytes_to_server + flow.bytes_to_client,
+        "passed_packets": flow.passed_packets if flow.refused else flow.packets - flow.refused_packets,
+        "passed_bytes": flow.passed_bytes
+        if flow.refused
+        else flow.bytes_to_server + flow.bytes_to_client - flow.refused_bytes,
         "evidence": [
             {
                 "detector": sighting.detector,

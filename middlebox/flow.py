@@ -4,7 +4,7 @@ All memory about a flow lives here. What detection needs is dropped when the flo
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from middlebox.detect.base import STREAM_LIMIT, Conversation, Detector
@@ -18,7 +18,11 @@ UDP_IDLE_SECONDS = 180.0
 TCP_IDLE_SECONDS = 7_440.0
 "RFC 5382 section 5, REQ-5: an established connection may be idle for 2 hours 4 minutes."
 TCP_CLOSED_IDLE_SECONDS = 10.0
-"Linux nf_conntrack_tcp_timeout_close."
+"Linux nf_conntrack_tcp_timeout_close: after a RST, or a FIN from each side."
+TCP_HALF_CLOSED_IDLE_SECONDS = 120.0
+"Linux nf_conntrack_tcp_timeout_fin_wait: one side has sent all it has, the other may still answer."
+TCP_ONE_SIDED_IDLE_SECONDS = 240.0
+"RFC 5382 section 5, REQ-5: a connection that is not established yet may be idle for 4 minutes."
 CARRIED_IDLE_SECONDS = 432_000.0
 """Settled flows whose end the kernel announces: kept as long as it may keep them itself, in case the announcement was
 lost (Linux nf_conntrack_tcp_timeout_established)."""
@@ -45,6 +49,10 @@ class Totals:
         return Totals(self.packets_to_client, self.bytes_to_client, self.packets_to_server, self.bytes_to_server)
 
 
+SLACK = 1_024
+"Ours: places of ended flows in the age order, beyond one for each living flow."
+
+
 class Sighting:
     """One piece of evidence, with who gave it and at which packet."""
 
@@ -59,16 +67,79 @@ class Sighting:
 class Inspection:
     """What is needed only while a flow is being looked at."""
 
-    __slots__ = ("client_side", "conversation", "detectors", "inspected_bytes", "server_side")
+    __slots__ = (
+        "_syn_data", "client_side", "conversation", "detectors", "inspected_bytes", "inspected_packets", "server_side",
+        "waiting",
+    )  # fmt: skip
 
-    def __init__(self, detectors: list[Detector], *, tcp: bool, midstream: bool) -> None:
-        self.detectors = detectors
+    def __init__(self, detectors: tuple[type[Detector], ...], *, tcp: bool, midstream: bool) -> None:
+        self.waiting = detectors
+        "Detectors to be made when the first payload comes. A flood of SYNs must not cost eight objects each."
+        self.detectors: list[Detector] = []
         "Detectors that have not finished."
         self.conversation = Conversation(midstream=midstream)
         self.client_side = StreamSide(STREAM_LIMIT) if tcp else None
         self.server_side = StreamSide(STREAM_LIMIT) if tcp else None
+        self.inspected_packets = 0
+        "Packets that brought payload in order, both directions."
         self.inspected_bytes = 0
         "Payload bytes shown to detectors, both directions."
+        self._syn_data = b""
+        "TCP: what came with the client's SYN, until the server's answer tells whether it was taken."
+
+    @property
+    def pending(self) -> Sequence[Detector | type[Detector]]:
+        """Detectors that may still report something."""
+        return self.waiting or self.detectors
+
+    def give_up(self) -> None:
+        """Ask no detector any more."""
+        self.waiting, self.detectors = (), []
+
+    def say(self, data: bytes, size: int, packet: int, now: float, *, from_client: bool) -> None:
+        """Add new payload to the conversation that detectors look at."""
+        if self.waiting:
+            self.detectors = [detector() for detector in self.waiting]
+            self.waiting = ()
+        talk = self.conversation
+        if self.client_side is not None:
+            if from_client:
+                talk.client += data
+            else:
+                talk.server += data
+        talk.data, talk.from_client, talk.packet, talk.size, talk.now = data, from_client, packet, size, now
+        self.inspected_packets += 1
+        self.inspected_bytes += len(data)
+
+    def in_order(
+        self, packet: Packet, start_sequence: int | None, *, from_client: bool
+    ) -> Iterator[tuple[bytes, bool]]:
+        """Payload that this packet brings into order, and whether it is the client's.
+
+        `start_sequence` is the number of the client's SYN.
+        """
+        if self.client_side is None or self.server_side is None:
+            if packet.payload:
+                yield packet.payload, from_client
+            return
+        side = self.client_side if from_client else self.server_side
+        sequence, data = packet.sequence, packet.payload
+        if packet.flags & SYN:
+            side.open(sequence)
+            sequence += 1  # data on a SYN begins after it
+            if from_client:
+                # Part of the stream only if the server takes it (RFC 7413 section 4.2), which its SYN-ACK tells.
+                self._syn_data = data
+                return
+            if self._syn_data and start_sequence is not None:
+                start = (start_sequence + 1) % (1 << 32)
+                taken = self._syn_data[: (packet.acknowledgment - start) % (1 << 32)]
+                self._syn_data = b""
+                if early := self.client_side.push(start, taken, len(taken)):
+                    yield early, True
+        # A receiver drops what lacks an ACK (RFC 9293 section 3.10.7.4, fifth).
+        if packet.flags & ACK and data and (fresh := side.push(sequence, data, packet.size)):
+            yield fresh, from_client
 
 
 class Flow:
@@ -76,9 +147,10 @@ class Flow:
 
     __slots__ = (
         "answer", "approved", "bytes_to_client", "bytes_to_server", "client", "client_port", "closing", "confidence",
-        "decided_at", "decision", "ended", "facts", "inspection", "key", "last_seen", "logged", "midstream", "order",
-        "packets_to_client", "packets_to_server", "passed_bytes", "passed_packets", "proofs", "protocol", "refused",
-        "reverse_key", "server", "server_port", "sightings", "start", "start_sequence", "transport",
+        "decided_at", "decided_for", "decision", "ended", "facts", "finished_sides", "inspection", "key", "last_seen",
+        "logged", "midstream", "order", "packets_to_client", "packets_to_server", "passed_bytes", "passed_packets",
+        "proofs", "protocol", "refused", "refused_bytes", "refused_packets", "reverse_key", "server", "server_port",
+        "sightings", "start", "start_sequence", "transport", "unanswered_syn",
     )  # fmt: skip
 
     def __init__(self, packet: Packet, now: float, order: int) -> None:
@@ -98,10 +170,17 @@ class Flow:
         self.start = self.last_seen = now
         self.packets_to_server = self.packets_to_client = 0
         self.bytes_to_server = self.bytes_to_client = 0
-        self.start_sequence = packet.sequence if packet.flags & SYN else None
+        self.start_sequence: int | None = None
+        "TCP: the number of the client's SYN, also when only the SYN-ACK was seen, which acknowledges it."
+        if packet.flags & SYN:
+            self.start_sequence = (packet.acknowledgment - 1) % (1 << 32) if reply else packet.sequence
+        self.unanswered_syn: int | None = None
+        "TCP: the number of a SYN that came later. It begins a new connection once a SYN-ACK takes it up."
         self.midstream = packet.protocol == TCP and not packet.flags & SYN
         self.closing = False
-        "TCP: a FIN or RST was seen."
+        "TCP: a RST was seen, or a FIN from each side."
+        self.finished_sides = 0
+        "TCP: 1 after the client's FIN, 2 after the server's, 3 after both."
         self.ended = False
         "No longer in the table."
         self.inspection: Inspection | None = None
@@ -123,6 +202,10 @@ class Flow:
         "The decision is anything but PASS."
         self.decided_at: int | None = None
         "Number of the packet on which the decision fell."
+        self.decided_for: str | None = None
+        "The approval that was known when the decision fell."
+        self.refused_packets = self.refused_bytes = 0
+        "What was refused before an approval freed the flow."
         self.passed_packets = self.passed_bytes = 0
         "What went through before a refusal; everything for a flow that passes. Bytes are IP bytes."
         self.logged: set[str] | None = None
@@ -139,15 +222,19 @@ class Flow:
         return TRANSPORT_NAMES.get(self.transport, str(self.transport))
 
     @property
-    def pending(self) -> list[Detector]:
+    def pending(self) -> Sequence[Detector | type[Detector]]:
         """Detectors that may still report something."""
-        return self.inspection.detectors if self.inspection is not None else []
+        return self.inspection.pending if self.inspection is not None else ()
 
     @property
     def idle_seconds(self) -> float:
         """How long the flow may be silent before it counts as ended."""
         if self.transport == TCP:
-            return TCP_CLOSED_IDLE_SECONDS if self.closing else TCP_IDLE_SECONDS
+            if self.closing:
+                return TCP_CLOSED_IDLE_SECONDS
+            if not self.packets_to_client or not self.packets_to_server:
+                return TCP_ONE_SIDED_IDLE_SECONDS
+            return TCP_HALF_CLOSED_IDLE_SECONDS if self.finished_sides else TCP_IDLE_SECONDS
         return UDP_IDLE_SECONDS if self.transport == UDP else OTHER_IDLE_SECONDS
 
     def count(self, length: int, now: float, *, from_client: bool) -> None:
@@ -176,8 +263,18 @@ class Flow:
             self.packets_to_client, self.bytes_to_client = totals.packets_to_client, totals.bytes_to_client
 
     def starts_anew(self, packet: Packet) -> bool:
-        """Whether this packet opens a new connection between the same ports (RFC 9293 section 3.6.1)."""
-        return packet.flags & (SYN | ACK | RST) == SYN and (self.closing or packet.sequence != self.start_sequence)
+        """Whether this packet opens a new connection between the same ports (RFC 9293 section 3.6.1).
+
+        A SYN into a living connection proves nothing: its receiver answers with a challenge ACK (RFC 9293 section
+        3.10.7.4) and goes on. Only the SYN-ACK that takes it up shows that a new connection has begun.
+        """
+        flags = packet.flags & (SYN | ACK | RST)
+        if flags == SYN:
+            is_other = packet.sequence != self.start_sequence
+            return self.closing or self.finished_sides != 0 or (is_other and not self.packets_to_client)
+        if self.unanswered_syn is None or flags != SYN | ACK:
+            return False
+        return packet.acknowledgment == (self.unanswered_syn + 1) % (1 << 32)
 
 
 class FlowTable:
@@ -204,8 +301,10 @@ class FlowTable:
         self._by_age.append(flow)
 
     def remove(self, flow: Flow) -> None:
-        """Take a flow out. Its place in the age order is freed when it comes up."""
+        """Take a flow out. Its place in the age order is freed when it comes up, or when too many are empty."""
         flow.ended = True
+        if len(self._by_age) > 2 * len(self.forward) + SLACK:
+            self._by_age = deque(flow for flow in self._by_age if not flow.ended)
         if self.forward.get(flow.key) is flow:
             del self.forward[flow.key]
         if self.backward.get(flow.reverse_key) is flow:
@@ -214,15 +313,20 @@ class FlowTable:
     def idle(self, now: float, at_most: int) -> Iterator[Flow]:
         """Flows that have been silent too long, after looking at no more than `at_most` flows."""
         for _ in range(min(at_most, len(self._by_age))):
+            if not self._by_age:
+                return
             flow = self._by_age.popleft()
             if flow.ended:
                 continue
-            carried = self._kernel_tells_ends and flow.inspection is None and not flow.refused
-            patience = CARRIED_IDLE_SECONDS if carried else flow.idle_seconds
-            if flow.last_seen + patience <= now:
+            if self.is_over(flow, now):
                 yield flow
             else:
                 self._by_age.append(flow)
+
+    def is_over(self, flow: Flow, now: float) -> bool:
+        """Whether a flow has been silent for too long."""
+        carried = self._kernel_tells_ends and flow.inspection is None and not flow.refused
+        return flow.last_seen + (CARRIED_IDLE_SECONDS if carried else flow.idle_seconds) <= now
 
     def idlest(self, sample: int = 16) -> Flow:
         """The longest silent of the next `sample` flows in age order: what makes room in a full table."""

@@ -72,6 +72,8 @@ class Reassembler:
             return False  # only the last fragment may have an odd length (RFC 791 section 3.2)
         if partial.end is not None and (end > partial.end or not fragment.more):
             return False
+        if not fragment.more and any(start + len(payload) > end for start, payload in partial.parts.items()):
+            return False  # bytes beyond the end would stand in for a gap before it
         return all(end <= start or fragment.offset >= start + len(payload) for start, payload in partial.parts.items())
 
     def _expire(self, now: float) -> None:

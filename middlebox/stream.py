@@ -1,12 +1,12 @@
 """TCP bytes in order, one direction, the first kilobytes only.
 
-On overlap the bytes that came first win: later ones cannot rewrite what a detector has already seen.
+On overlap the bytes that were delivered first win: later ones cannot rewrite what a detector has already seen. Among
+segments that still wait for a gap the earlier wins, and against one that fills the gap that one, as in Linux.
 Whatever cannot be put in order within the bounds breaks the side, which then delivers nothing more.
 """
 
 MAX_HELD_SEGMENTS = 64
-MAX_HELD_BYTES = 64 * 1024
-"Ours: segments held back until the gap before them is filled, per direction. Linux' initial receive window is 64 kB."
+"Ours: segments held back until the gap before them is filled, per direction. Together never more than the limit."
 
 _HALF = 1 << 31
 _WHOLE = 1 << 32
@@ -15,13 +15,12 @@ _WHOLE = 1 << 32
 class StreamSide:
     """Puts one direction's segments in order."""
 
-    __slots__ = ("_held", "_held_bytes", "_next", "_room", "broken")
+    __slots__ = ("_held", "_next", "_room", "broken")
 
     def __init__(self, limit: int) -> None:
         self._next: int | None = None
         self._room = limit
         self._held: dict[int, bytes] = {}
-        self._held_bytes = 0
         self.broken = False
         "A gap that could not be bridged: nothing more will come."
 
@@ -68,17 +67,16 @@ class StreamSide:
         return data
 
     def _hold(self, ahead: int, sequence: int, payload: bytes, *, complete: bool) -> None:
-        if not complete or ahead > MAX_HELD_BYTES:
-            # A segment cut in the capture could be followed by nothing; one beyond the window is not
-            # this connection's. Neither can become part of the in-order bytes, so it is left out.
+        if not complete or ahead >= self._room:
+            # A segment cut in the capture could be followed by nothing; what begins beyond the limit is never
+            # delivered. Neither can become part of the in-order bytes, so it is left out.
             return
-        for start, piece in self._without_held(sequence, payload):
-            if len(self._held) >= MAX_HELD_SEGMENTS or self._held_bytes + len(piece) > MAX_HELD_BYTES:
+        for start, piece in self._without_held(sequence, payload[: self._room - ahead]):
+            if len(self._held) >= MAX_HELD_SEGMENTS:
                 self.broken = True
                 self._forget()
                 return
             self._held[start] = piece
-            self._held_bytes += len(piece)
 
     def _without_held(self, sequence: int, payload: bytes) -> list[tuple[int, bytes]]:
         """The parts of a segment that are not held yet."""
@@ -108,11 +106,9 @@ class StreamSide:
                 ahead = (start - self._next + _HALF) % _WHOLE - _HALF
                 if ahead <= 0:
                     del self._held[start]
-                    self._held_bytes -= len(piece)
                     fresh += self._take(piece[-ahead:] if ahead else piece)
                     progress = True
         return fresh
 
     def _forget(self) -> None:
         self._held = {}
-        self._held_bytes = 0

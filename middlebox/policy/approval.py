@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from middlebox.evidence import Confidence, Proof
-from middlebox.policy.rule import Approval
+from middlebox.policy.rule import Approval, Network
 
 _LABEL_MAC1 = b"mac1----"
 _MAC1_OFFSET = 116
@@ -23,6 +23,7 @@ class Candidate(Protocol):
 
     protocol: str
     confidence: Confidence | None
+    client: bytes
     server: bytes
     proofs: list[Proof]
 
@@ -56,16 +57,20 @@ class Approvals:
         for approval, mac1_key in self._by_protocol.get(flow.protocol, ()):
             if approval.until is not None and now > approval.until:
                 continue
-            if approval.server:
-                server = ip_address(flow.server)
-                if not any(server in network for network in approval.server):
-                    continue
+            if approval.server and not _has_end_in(flow, approval.server):
+                continue
             if mac1_key is None and by_key_only:
                 continue
             if mac1_key is not None and not any(_is_for(mac1_key, proof) for proof in proofs):
                 continue
             return approval.name
         return None
+
+
+def _has_end_in(flow: Candidate, networks: Sequence[Network]) -> bool:
+    """Whether either end lies there: after a silence the approved server may be the first to speak."""
+    ends = ip_address(flow.server), ip_address(flow.client)
+    return any(end in network for end in ends for network in networks)
 
 
 def _mac1_key(public_key: bytes) -> bytes:

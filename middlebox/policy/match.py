@@ -8,24 +8,35 @@ it is still UNKNOWN; then nothing is decided and the packet passes.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from middlebox.evidence import Confidence, Proof
 from middlebox.policy.approval import Approvals
 from middlebox.policy.fields import SERVER_NAME_FACTS
 from middlebox.policy.rule import All, Any, Condition, Network, Not, Operator, Policy, Rule, Test
-from middlebox.protocols import CATEGORY_OF
+from middlebox.protocols import CARRIERS, CATEGORY_OF
 from middlebox.verdict import Action
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2
 
 
 class Pending(Protocol):
-    """What a test needs to know of a detector that has not finished."""
+    """What a test needs to know of a detector that has not finished: what its class declares."""
 
-    protocols: ClassVar[tuple[str, ...]]
-    facts: ClassVar[tuple[str, ...]]
-    reaches: ClassVar[Confidence]
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names it may report."""
+        ...
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Facts it may report."""
+        ...
+
+    @property
+    def reaches(self) -> Confidence:
+        """The highest confidence it can give."""
+        ...
 
 
 class Subject(Protocol):
@@ -172,8 +183,12 @@ def _compile_test(test: Test, approvable: frozenset[str]) -> Check:
 
 def _protocol_check(names: frozenset[str]) -> Check:
     def check(flow: Subject) -> int:
-        if flow.protocol in names and (flow.protocol != "unknown" or not flow.pending):
-            return TRUE
+        if flow.protocol in names:
+            # The name of a carrier, or none, gives way to that of what is carried.
+            is_open = flow.protocol in CARRIERS or flow.protocol == "unknown"
+            if not (is_open and any(not names.issuperset(detector.protocols) for detector in flow.pending)):
+                return TRUE
+            return UNKNOWN
         for detector in flow.pending:
             if not names.isdisjoint(detector.protocols):
                 return UNKNOWN

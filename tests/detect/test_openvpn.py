@@ -156,7 +156,7 @@ def test_server_reset_that_echoes_the_session_id_confirms(over: Callable[..., Ev
     assert evidence.reason == "server reset echoes the client's session id"
     expected = {"openvpn.wrap": "tls-auth", "openvpn.hmac_bytes": hmac} if hmac else {"openvpn.wrap": "none"}
     assert evidence.facts == expected
-    assert evidence.proof == Proof("openvpn", "client-reset", reset)
+    assert evidence.proof == Proof("openvpn", "client-reset", reset, answered=True)
 
 
 @over_both
@@ -212,7 +212,7 @@ def test_tls_crypt_is_confirmed_by_the_third_packet(
         "after both resets the client's session id comes again with the next replay id; clocks agree"
     )
     assert evidence.facts == {"openvpn.wrap": wrap}
-    assert evidence.proof == Proof("openvpn", "client-reset", reset)
+    assert evidence.proof == Proof("openvpn", "client-reset", reset, answered=True)
 
 
 @over_both
@@ -293,7 +293,7 @@ def test_late_answer_to_the_session_before_the_newest_confirms_with_its_reset() 
     evidence = udp(CLIENT(PLAIN_RESET), CLIENT(clear(CLIENT_RESET, ELSEWHERE)), SERVER(PLAIN_ANSWER))
     assert evidence
     assert evidence.confidence is Confidence.CONFIRMED
-    assert evidence.proof == Proof("openvpn", "client-reset", PLAIN_RESET)
+    assert evidence.proof == Proof("openvpn", "client-reset", PLAIN_RESET, answered=True)
 
 
 @over_both
@@ -305,7 +305,7 @@ def test_packets_out_of_order_confirm(over: Callable[..., Evidence | None]) -> N
     ):
         assert evidence
         assert evidence.confidence is Confidence.CONFIRMED
-        assert evidence.proof == Proof("openvpn", "client-reset", PLAIN_RESET)
+        assert evidence.proof == Proof("openvpn", "client-reset", PLAIN_RESET, answered=True)
 
 
 @over_both

@@ -48,8 +48,8 @@ def level(evidence: Evidence | None) -> Confidence | None:
     return evidence.confidence if evidence else None
 
 
-def proof(message: bytes) -> Proof:
-    return Proof("wireguard", "initiation", message)
+def proof(message: bytes, *, answered: bool = True) -> Proof:
+    return Proof("wireguard", "initiation", message, answered=answered)
 
 
 # From a recording of two wireguard-go 0.0.20220316 peers in the project's lab: handshake and first keepalive.
@@ -89,7 +89,7 @@ def test_initiation_alone_is_possible_and_waits() -> None:
     assert evidence
     assert (evidence.confidence, evidence.more) == (Confidence.POSSIBLE, True)
     assert evidence.reason == "a handshake initiation"
-    assert evidence.proof == proof(initiation())
+    assert evidence.proof == proof(initiation(), answered=False)
 
 
 def test_response_with_the_initiations_index_confirms() -> None:
@@ -149,7 +149,7 @@ def test_repeated_initiations_stay_possible_and_say_so_once() -> None:
     assert evidence
     assert evidence.confidence is Confidence.POSSIBLE
     assert evidence.reason == "a handshake initiation, repeated without an answer"
-    assert evidence.proof == proof(retries[1])
+    assert evidence.proof == proof(retries[1], answered=False)
     assert given_answers[2:] == [Opinion.MORE] * 18
 
 
@@ -269,7 +269,11 @@ def test_a_later_handshake_tells_for_whom_known_data_is() -> None:
     rekey = initiation(0x0BAD)
     evidence = udp(*known, CLIENT(data(THERE, 2)), CLIENT(rekey))
     assert evidence
-    assert (evidence.confidence, evidence.more, evidence.proof) == (Confidence.CONFIRMED, True, proof(rekey))
+    assert (evidence.confidence, evidence.more, evidence.proof) == (
+        Confidence.CONFIRMED,
+        True,
+        proof(rekey, answered=False),
+    )
     assert evidence.reason == "data as before, and now a handshake initiation"
     evidence = udp(*known, CLIENT(rekey), SERVER(data(HERE, 2)), SERVER(response(receiver=0x0BAD)))
     assert evidence

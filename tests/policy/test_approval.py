@@ -25,7 +25,7 @@ def initiation(public_key: bytes, filler: int = 0) -> bytes:
 
 
 def proof(message: bytes, *, protocol: str = "wireguard", kind: str = "initiation") -> Proof:
-    return Proof(protocol, kind, message)
+    return Proof(protocol, kind, message, answered=True)
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Tunnel:
 
     protocol: str = "wireguard"
     confidence: Confidence | None = Confidence.CONFIRMED
+    client: bytes = ip_address("192.0.2.10").packed
     server: bytes = ip_address("203.0.113.40").packed
     proofs: list[Proof] = field(default_factory=list)
 
@@ -127,3 +128,22 @@ def test_the_first_approval_that_covers_gives_its_name() -> None:
 def test_protocols_lists_what_can_be_approved() -> None:
     assert Approvals([HQ, BOTH, PARTNER]).protocols == {"wireguard", "ipsec"}
     assert Approvals([]).protocols == frozenset()
+
+
+def test_an_initiation_that_nobody_answered_proves_nothing_but_may_be_tried() -> None:
+    unanswered = Proof("wireguard", "initiation", initiation(KEY))
+    tunnel = Tunnel(proofs=[unanswered])
+    assert Approvals([HQ]).covering(tunnel, 0.0) is None
+    assert Approvals([HQ]).may_try(tunnel, unanswered, 0.0)
+    assert not Approvals([HQ]).may_try(tunnel, Proof("wireguard", "initiation", initiation(OTHER_KEY)), 0.0)
+
+
+def test_an_approval_by_address_alone_gives_nothing_to_try() -> None:
+    by_address = Approval("partner", "wireguard", server=(ip_network("203.0.113.40/32"),))
+    assert not Approvals([by_address]).may_try(Tunnel(), Proof("wireguard", "initiation", initiation(KEY)), 0.0)
+
+
+def test_an_approved_server_may_be_the_first_to_speak() -> None:
+    tunnel = Tunnel(client=ip_address("203.0.113.40").packed, server=ip_address("192.0.2.10").packed)
+    tunnel.protocol = "ipsec"
+    assert Approvals([PARTNER]).covering(tunnel, 0.0) == "partner"
