@@ -20,7 +20,7 @@ from middlebox.packet import ACK, FIN, RST, SYN, TCP, Fragment, Packet, Undecoda
 from middlebox.policy.match import Matcher, Ruling, in_networks
 from middlebox.policy.rule import Mode, Policy
 from middlebox.protocols import CARRIERS
-from middlebox.verdict import UNDECIDED, Decision, Verdict
+from middlebox.verdict import UNDECIDED, Action, Decision, Verdict
 
 MAX_FLOWS = 262_144
 "Flows in the table. Linux' default nf_conntrack_max on a machine with 4 GB or more."
@@ -248,7 +248,7 @@ class Engine:
         changed = self._inspect(flow, inspection, packet, now, from_client=from_client)
         if changed or flow.packets == 1:
             self._decide(flow, packet.length, now)
-            if flow.refused and flow.approved is None and self._opens_approved_handshake(flow, now):
+            if flow.refused and self._opens_approved_handshake(flow, now):
                 flow.passed_packets += 1
                 flow.passed_bytes += packet.length
                 return UNDECIDED
@@ -382,14 +382,19 @@ class Engine:
         return not flow.pending
 
     def _opens_approved_handshake(self, flow: Flow, now: float) -> bool:
-        """Whether this packet of a refused flow is a handshake message that fits an approval.
+        """Whether this packet of a refused flow is a handshake message that would get it passed, if it were answered.
 
         It alone passes, so that the approved server can answer it; the answer then frees the flow.
         """
         newest = flow.sightings[-1] if flow.sightings else None
-        if newest is None or newest.packet != flow.packets or newest.evidence.proof is None:
+        if flow.approved is not None or newest is None or newest.packet != flow.packets:
             return False
-        return self._matcher.approvals.may_try(flow, newest.evidence.proof, now)
+        if newest.evidence.proof is None:
+            return False
+        flow.approved = self._matcher.approvals.promised(flow, newest.evidence.proof, now)
+        would_pass = flow.approved is not None and self._matcher.judge(flow).action is Action.PASS
+        flow.approved = None
+        return would_pass
 
     def _decision_event(self, flow: Flow, rule: str | None, now: float) -> None:
         self._events.append(

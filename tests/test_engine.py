@@ -1,7 +1,9 @@
 """The engine as a whole: exactly one decision per packet, the right one, once, and within its bounds."""
 
+import gc
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,7 @@ from middlebox.flow import (
 )
 from middlebox.packet import ACK, ESP, FIN, ICMP, RST, SYN, TCP, UDP
 from middlebox.policy.rule import Approval, FailurePolicy, Mode, Policy
+from middlebox.shells.capture import Capture
 from middlebox.verdict import UNDECIDED, Action, Decision, Verdict
 from tests.packets import (
     CLIENT,
@@ -388,6 +391,8 @@ def test_a_refused_flow_that_shows_many_proofs_stays_small() -> None:
     assert len(flow.proofs) <= 16, "a proof each"
     assert len(flow.sightings) <= 64, "a line of evidence each"
 
+
+CAPTURES = Path(__file__).parent / "captures"
 
 # --- home -------------------------------------------------------------------------------------------
 
@@ -1083,3 +1088,21 @@ def test_conditions_may_be_nested() -> None:
     nested = both(asks("proto", "UDP"), both(asks("dest_port", SERVER[1]), asks("category", "vpn")))
     engine = engine_for(policy(rule("nested", Action.DROP, nested)))
     assert verdicts(run(engine, [HELLO])) == ["DROP"]
+
+
+def test_judging_packets_leaves_no_reference_cycles_behind() -> None:
+    """The gateway switches the cyclic garbage collector off."""
+    packets = [packet for path in sorted(CAPTURES.glob("*.pcap")) for packet in Capture(str(path))]
+    assert packets
+    gc.collect()
+    gc.disable()
+    try:
+        engine = Engine(policy(BLOCK_VPN))
+        for now, packet in packets:
+            engine.handle(packet, now)
+        engine.finish(packets[-1][0])
+        engine.take_events()
+        del engine
+        assert gc.collect() < 100, "objects that only the collector could free"
+    finally:
+        gc.enable()

@@ -49,9 +49,9 @@ class Approvals:
         answered = [proof for proof in flow.proofs if proof.answered]
         return self._find(flow, answered, now)
 
-    def may_try(self, flow: Candidate, proof: Proof, now: float) -> bool:
-        """Whether an approval with a key would cover `flow` if `proof`, not answered yet, were answered."""
-        return self._find(flow, [proof], now, by_key_only=True) is not None
+    def promised(self, flow: Candidate, proof: Proof, now: float) -> str | None:
+        """Name of the approval with a key that would cover `flow` if `proof`, not answered yet, were answered."""
+        return self._find(flow, [proof], now, by_key_only=True)
 
     def _find(self, flow: Candidate, proofs: list[Proof], now: float, *, by_key_only: bool = False) -> str | None:
         for approval, mac1_key in self._by_protocol.get(flow.protocol, ()):

@@ -86,7 +86,7 @@ class Matcher:
 
     def __init__(self, policy: Policy) -> None:
         self.approvals = Approvals(policy.approvals)
-        self._rules = [(rule, compile_condition(rule.when, self.approvals.protocols)) for rule in policy.rules]
+        self._rules = [(rule, self._compile(rule.when, rule)) for rule in policy.rules]
         self._parts = {rule.name: self._compile_parts(rule) for rule in policy.rules}
         self._default = policy.default
 
@@ -130,26 +130,37 @@ class Matcher:
         """The parts of an `all` one by one; nothing for other conditions, whose misses have no single cause."""
         if not isinstance(rule.when, All) or len(rule.when.parts) < 2:
             return []
-        return [(part, compile_condition(part, self.approvals.protocols)) for part in rule.when.parts]
+        return [(part, self._compile(part, rule)) for part in rule.when.parts]
+
+    def _compile(self, condition: Condition, rule: Rule) -> Check:
+        # A refused flow never shows what it carries, so a rule that refuses need not wait for that; one that
+        # passes must, or it would pass `tls` before it is known to be `openconnect`.
+        return compile_condition(condition, self.approvals.protocols, final_names=rule.action is Action.PASS)
 
 
-def compile_condition(condition: Condition, approvable: frozenset[str]) -> Check:
-    """Turn a condition into a function. `approvable`: protocols for which approvals exist."""
+def compile_condition(condition: Condition, approvable: frozenset[str], *, final_names: bool = False) -> Check:
+    """Turn a condition into a function.
+
+    Args:
+        condition: What to check.
+        approvable: Protocols for which approvals exist.
+        final_names: Take the name of a carrier as UNKNOWN while a detector could still show what it carries.
+    """
     match condition:
         case Test():
-            return _compile_test(condition, approvable)
+            return _compile_test(condition, approvable, final_names=final_names)
         case All(parts):
-            checks = [compile_condition(part, approvable) for part in parts]
+            checks = [compile_condition(part, approvable, final_names=final_names) for part in parts]
             return lambda flow: min((check(flow) for check in checks), default=TRUE)
         case Any(parts):
-            checks = [compile_condition(part, approvable) for part in parts]
+            checks = [compile_condition(part, approvable, final_names=final_names) for part in parts]
             return lambda flow: max((check(flow) for check in checks), default=FALSE)
         case Not(part):
-            inner = compile_condition(part, approvable)
+            inner = compile_condition(part, approvable, final_names=final_names)
             return lambda flow: TRUE - inner(flow)
 
 
-def _compile_test(test: Test, approvable: frozenset[str]) -> Check:
+def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool) -> Check:
     match test.field:
         case "src_ip":
             holds_source = in_networks(test.values)
@@ -167,10 +178,11 @@ def _compile_test(test: Test, approvable: frozenset[str]) -> Check:
             transports = frozenset(test.values)
             return lambda flow: TRUE if flow.transport_name in transports else FALSE
         case "protocol" | "app_proto":
-            return _protocol_check(frozenset(str(value) for value in test.values))
+            return _protocol_check(frozenset(str(value) for value in test.values), final=final_names)
         case "category":
             categories = frozenset(test.values)
-            return _protocol_check(frozenset(name for name, category in CATEGORY_OF.items() if category in categories))
+            names = frozenset(name for name, category in CATEGORY_OF.items() if category in categories)
+            return _protocol_check(names, final=final_names)
         case "confidence":
             return _confidence_check(min(value for value in test.values if isinstance(value, Confidence)))
         case "approved":
@@ -181,18 +193,18 @@ def _compile_test(test: Test, approvable: frozenset[str]) -> Check:
             return _fact_check((fact,), _text_predicate(test))
 
 
-def _protocol_check(names: frozenset[str]) -> Check:
+def _protocol_check(names: frozenset[str], *, final: bool) -> Check:
+    no_better_name = names | CARRIERS
+
     def check(flow: Subject) -> int:
-        if flow.protocol in names:
-            # The name of a carrier, or none, gives way to that of what is carried.
-            is_open = flow.protocol in CARRIERS or flow.protocol == "unknown"
-            if not (is_open and any(not names.issuperset(detector.protocols) for detector in flow.pending)):
-                return TRUE
-            return UNKNOWN
-        for detector in flow.pending:
-            if not names.isdisjoint(detector.protocols):
-                return UNKNOWN
-        return UNKNOWN if flow.pending and "unknown" in names and flow.protocol == "unknown" else FALSE
+        if flow.protocol not in names:
+            return UNKNOWN if any(not names.isdisjoint(detector.protocols) for detector in flow.pending) else FALSE
+        if flow.protocol == "unknown":
+            return UNKNOWN if flow.pending else TRUE
+        if final and flow.protocol in CARRIERS:
+            renames = any(not no_better_name.issuperset(detector.protocols) for detector in flow.pending)
+            return UNKNOWN if renames else TRUE
+        return TRUE
 
     return check
 

@@ -5,6 +5,7 @@ import ssl
 import stat
 import sys
 import threading
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -116,7 +117,7 @@ def test_fetched_file_is_compared_with_what_the_server_has(files):
 def test_source_ports_of_steps_and_phases_never_meet():
     first = [source_port(number, phase) for phase in ("control", "policy") for number in range(MAX_STEPS)]
     ports = sorted(first)
-    assert all(later - earlier >= 100 for earlier, later in zip(ports, ports[1:], strict=False))
+    assert all(later - earlier >= 100 for earlier, later in pairwise(ports))
     assert ports[-1] + 99 < 32768  # where Linux begins to hand ports out by itself
 
 

@@ -46,7 +46,8 @@ def test_page_shows_everything_and_loads_nothing(result, tmp_path):
     write_report(result, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     for text in (
-        "All 3 expectations met in 12 s.", "OpenVPN", "was refused", "unapproved-vpn", "on packet 2", "openvpn confirmed",
+        "All 3 expectations met in 12 s.", "OpenVPN", "was refused", "unapproved-vpn", "on packet 2",
+        "openvpn confirmed",
         "inspected 12 packets", "curl 7.88.1", "make lab SCENARIO=small DRIVER=netns", "100% (21% to 100%)",
     ):  # fmt: skip
         assert text in page

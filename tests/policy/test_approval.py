@@ -130,17 +130,17 @@ def test_protocols_lists_what_can_be_approved() -> None:
     assert Approvals([]).protocols == frozenset()
 
 
-def test_an_initiation_that_nobody_answered_proves_nothing_but_may_be_tried() -> None:
+def test_an_initiation_that_nobody_answered_proves_nothing_but_promises_something() -> None:
     unanswered = Proof("wireguard", "initiation", initiation(KEY))
     tunnel = Tunnel(proofs=[unanswered])
     assert Approvals([HQ]).covering(tunnel, 0.0) is None
-    assert Approvals([HQ]).may_try(tunnel, unanswered, 0.0)
-    assert not Approvals([HQ]).may_try(tunnel, Proof("wireguard", "initiation", initiation(OTHER_KEY)), 0.0)
+    assert Approvals([HQ]).promised(tunnel, unanswered, 0.0) == "hq"
+    assert Approvals([HQ]).promised(tunnel, Proof("wireguard", "initiation", initiation(OTHER_KEY)), 0.0) is None
 
 
-def test_an_approval_by_address_alone_gives_nothing_to_try() -> None:
+def test_an_approval_by_address_alone_promises_nothing() -> None:
     by_address = Approval("partner", "wireguard", server=(ip_network("203.0.113.40/32"),))
-    assert not Approvals([by_address]).may_try(Tunnel(), Proof("wireguard", "initiation", initiation(KEY)), 0.0)
+    assert Approvals([by_address]).promised(Tunnel(), Proof("wireguard", "initiation", initiation(KEY)), 0.0) is None
 
 
 def test_an_approved_server_may_be_the_first_to_speak() -> None:

@@ -351,6 +351,18 @@ def test_order_holds_for_a_name_that_a_better_one_may_replace() -> None:
     assert judge(Seen(protocol="tls", confidence=Confidence.PROBABLE), ordinary, vpn).rule == ordinary
 
 
+def test_a_rule_that_refuses_does_not_wait_for_a_better_name() -> None:
+    # A refused flow never shows what it carries. Waiting would only let packets through.
+    flow = Seen(protocol="tls", confidence=Confidence.PROBABLE, pending=[GreedyToy])
+    assert judge(flow, rule("no-tls", Action.DROP, asks("protocol", "tls"))).action is Action.DROP
+
+
+def test_a_rule_on_what_stays_unknown_waits_for_every_detector() -> None:
+    unknown = rule("unknown", Action.DROP, asks("protocol", "unknown"))
+    assert judge(Seen(pending=[GreedyToy]), unknown).action is None
+    assert judge(Seen(), unknown).action is Action.DROP
+
+
 # --- near misses ------------------------------------------------------------------------------------
 
 
