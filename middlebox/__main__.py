@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from middlebox import __version__
+from middlebox.lab import cli as lab
 from middlebox.policy.check import check_files
 from middlebox.policy.load import load_policy
 from middlebox.policy.problem import PolicyError, Severity
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(lab.app, name="lab")
 
 BAD_INPUT = 2
 _INTERRUPTED = 130

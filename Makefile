@@ -1,0 +1,52 @@
+# The entry point for people and CI. `make` lists the targets.
+#
+# Everything is installed on first use: Debian packages by middlebox/lab/install.py, Python packages into .venv.
+# Root is needed for network namespaces, the kernel queue and Docker; sudo is used where we are not root.
+
+SHELL := /bin/bash
+SCENARIO ?= default
+DRIVER ?= auto
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+RUN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install format check test test-fast lab clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## Install the package and its tools into .venv
+
+.venv/installed: pyproject.toml
+	@command -v python3 >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends python3; }
+	@$(SUDO) python3 middlebox/lab/install.py build
+	python3 -m venv .venv
+	$(RUN)/pip install --quiet --editable '.[lab,dev]'
+	@touch $@
+
+format: install ## Format the code
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+check: install ## Format, lint, types, import contracts, shipped policies
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/pytest -q tests/test_import_contracts.py
+	$(RUN)/middlebox check rules/*.yaml
+
+test-fast: install ## Tests that need no root and no network: seconds
+	$(RUN)/pytest -q -m 'not kernel and not lab and not docker'
+
+test: check ## Every test there is: pure, kernel, rules, lab, Docker
+	@$(SUDO) python3 middlebox/lab/install.py netns
+	@$(SUDO) python3 middlebox/lab/install.py docker
+	$(SUDO) $(RUN)/pytest
+
+lab: install ## Real clients through a real gateway: make lab SCENARIO=default DRIVER=docker|netns
+	@$(SUDO) python3 middlebox/lab/install.py $(DRIVER)
+	$(SUDO) $(RUN)/middlebox lab run $(SCENARIO) --driver $(DRIVER)
+
+clean: ## Remove what was built, installed into .venv or cached
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
