@@ -86,8 +86,10 @@ class ConnectionTracking:
             listener.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_CONNTRACK_DESTROY)
             listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
             listener.setblocking(False)
-            self._accounting_before = ACCOUNTING_SWITCH.read_text()
-            ACCOUNTING_SWITCH.write_text("1")
+            before = ACCOUNTING_SWITCH.read_text()
+            if before.strip() != "1":  # in a container it may be on and read-only
+                ACCOUNTING_SWITCH.write_text("1")
+                self._accounting_before = before
         except OSError as error:
             self.close()
             problem = f"the kernel does not announce ended connections ({error.strerror})"

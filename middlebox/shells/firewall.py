@@ -11,6 +11,9 @@ of another epoch match nothing, so replacing the chain with a new epoch brings e
 Connection tracking forgets a connection whose very first packet is discarded, so such a flow has no mark: each of its
 packets asks user space again.
 
+A SYN takes the mark off its connection. Connection tracking may take the next connection on the same ports for the one
+that was refused, and that may be for another site at the same address.
+
 To pass means to go on with the gateway's own rules: our chain only ever refuses. So a packet that passes while its
 flow is undecided is sent round once more, too, with a mark that nothing saves.
 """
@@ -176,6 +179,8 @@ def render_iptables(settings: HookSettings, *, ipv6: bool = False, stale_jumps: 
                 yield f"{marked} -j REJECT --reject-with {prohibited}"
 
     rules = [
+        # A SYN asks for a new connection: what was decided about an earlier one on the same ports is void.
+        f"-p tcp --syn -m connmark ! --mark 0/{mask} -j CONNMARK --set-xmark 0/{mask}",
         *act("connmark"),
         f"-m mark --mark {marks.seen:#010x}/{mask} -j RETURN",
         f"-m mark ! --mark 0/{mask} -j CONNMARK --save-mark --nfmask {mask} --ctmask {mask}",
@@ -233,6 +238,8 @@ def render_nft(settings: HookSettings) -> str:
     queue = f"{first}-{last}" if last > first else f"{first}"
     bypass = " bypass" if settings.no_listener_open else ""
     rules = [
+        # A SYN asks for a new connection: what was decided about an earlier one on the same ports is void.
+        f"tcp flags & (fin | syn | rst | ack) == syn ct mark & {ours} != 0 ct mark set ct mark & {others}",
         *act("ct mark"),
         f"meta mark & {ours} == {marks.seen:#010x} counter accept",
         *act("meta mark"),

@@ -61,19 +61,25 @@ class Network:
             for command in (("iptables", "-S"), ("ip6tables", "-S"), ("nft", "list", "tables", "inet"))
         )
 
-    def tcp_pair(self, family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
-        """An established TCP connection from client to server, both ends with a time limit."""
-        server_at = (self.server_address(family), 0)
+    def tcp_pair(
+        self, family: socket.AddressFamily = socket.AF_INET, ports: tuple[int, int] = (0, 0)
+    ) -> tuple[socket.socket, socket.socket]:
+        """An established TCP connection from client to server, both ends with a time limit; 0: any free port."""
+
+        def bound(address: str, port: int) -> socket.socket:
+            end = socket.socket(family, socket.SOCK_STREAM)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            end.bind((address, port))
+            return end
 
         def listen() -> socket.socket:
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            listener.bind(server_at)
+            listener = bound(self.server_address(family), ports[1])
             listener.listen()
             return listener
 
         with self.on_server(listen) as listener:
             listener.settimeout(5)
-            client = self.on_client(lambda: socket.socket(family, socket.SOCK_STREAM))
+            client = self.on_client(lambda: bound(self.client_address(family), ports[0]))
             client.settimeout(5)
             client.connect(listener.getsockname()[:2])
             server, _ = listener.accept()

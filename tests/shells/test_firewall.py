@@ -64,6 +64,7 @@ IPTABLES = """\
 *filter
 :MIDDLEBOX - [0:0]
 -I FORWARD 1 -j MIDDLEBOX
+-A MIDDLEBOX -p tcp --syn -m connmark ! --mark 0/0xfff00000 -j CONNMARK --set-xmark 0/0xfff00000
 -A MIDDLEBOX -m connmark --mark 0x01900000/0xfff00000 -j RETURN
 -A MIDDLEBOX -m connmark --mark 0x01a00000/0xfff00000 -j DROP
 -A MIDDLEBOX -p tcp -m connmark --mark 0x01b00000/0xfff00000 -j REJECT --reject-with tcp-reset
@@ -88,6 +89,7 @@ table inet middlebox
 delete table inet middlebox
 table inet middlebox {
 	chain judge {
+		tcp flags & (fin | syn | rst | ack) == syn ct mark & 0xfff00000 != 0 ct mark set ct mark & 0x000fffff
 		ct mark & 0xfff00000 == 0x01900000 counter accept
 		ct mark & 0xfff00000 == 0x01a00000 counter drop
 		meta l4proto tcp ct mark & 0xfff00000 == 0x01b00000 counter reject with tcp reset
@@ -245,6 +247,6 @@ def test_kernel_takes_the_nft_text_twice_and_lists_it_as_we_read_it(lab_net: Net
     for _ in range(2):
         lab_net.on_gateway("nft", "-f", "-", stdin=text)
     listed = lab_net.on_gateway("nft", "-j", "list", "table", "inet", "middlebox")
-    assert listed.count('"rule"') == 15 + 2
+    assert listed.count('"rule"') == 16 + 2
     assert parse_nft_table(listed)[1] == HookCounters()
     lab_net.on_gateway("nft", "delete", "table", "inet", "middlebox")

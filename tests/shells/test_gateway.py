@@ -423,3 +423,51 @@ def test_undecided_download_arrives_in_offloaded_packets(lab_net, tmp_path):  # 
     # Without the GSO flag the kernel would cut every packet down to the MTU before user space sees it.
     assert summary["packets_inspected"] < data_packets / 2
     assert summary["uninspected"] == 0
+
+
+BLOCKED_HOST = """
+policy: hosts
+default: pass
+rules:
+  - rule: blocked
+    when: {any: [{http.hostname: blocked.example}, {http.status: 451}]}
+    action: reset
+"""
+
+
+@kernel
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 451 Unavailable\r\n\r\n"], ids=["by the request", "by the answer"])
+def test_verdict_on_a_connection_is_not_that_of_the_next_one_on_the_same_ports(
+    lab_net,  # noqa: F811
+    tmp_path,
+    family,
+    answer,
+):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(BLOCKED_HOST)
+    command = ["ip", "netns", "exec", lab_net.gateway, sys.executable, "-m", "middlebox", "run", str(policy)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process:
+        try:
+            assert "hook" in process.stderr.readline()
+            client, server = lab_net.tcp_pair(family)
+            ports = client.getsockname(), server.getsockname()
+            with client, server:
+                request = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % (b"other.example" if answer else b"blocked.example")
+                client.sendall(request)
+                if answer:
+                    assert server.recv(100) == request
+                    server.sendall(answer)
+                for side in (client, server):
+                    with pytest.raises(ConnectionResetError):
+                        side.recv(100)
+            client, server = lab_net.tcp_pair(family, ports=(ports[0][1], ports[1][1]))
+            with client, server:
+                assert (client.getsockname(), server.getsockname()) == ports
+                client.sendall(b"GET / HTTP/1.1\r\nHost: third.example\r\n\r\n")
+                assert server.recv(100).endswith(b"third.example\r\n\r\n")
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
