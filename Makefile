@@ -18,7 +18,8 @@ help: ## List the targets
 install: .venv/installed ## Install the package and its tools into .venv
 
 .venv/installed: pyproject.toml
-	@command -v python3 >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends python3; }
+	@command -v python3 >/dev/null || { echo 'installing python3' && \
+		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y --no-install-recommends python3 >/dev/null; }
 	@$(SUDO) python3 middlebox/lab/install.py build
 	python3 -m venv .venv
 	$(RUN)/pip install --quiet --editable '.[lab,dev]'

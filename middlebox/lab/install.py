@@ -66,6 +66,7 @@ NETNS: tuple[Need, ...] = (
     _program("conntrack"),
     _program("iperf3"),
     _program("sysctl", "procps"),
+    _program("mount"),
 )
 
 DOCKER: tuple[Need, ...] = (
