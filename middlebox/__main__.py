@@ -6,6 +6,8 @@ Exit status: 0 fine; 1 a check failed; 2 bad input or usage; 3 the machine lacks
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +35,8 @@ app.add_typer(lab.app, name="lab")
 BAD_INPUT = 2
 _INTERRUPTED = 130
 "128 + SIGINT, as shells report it."
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+"What the parser of the command line raises. Its home depends on the version of Typer, which exports one kind of it."
 
 
 class Format(Enum):
@@ -108,15 +112,16 @@ def replay(
     """Judge the packets of captures as the gateway would, and print every flow."""
     from middlebox.shells.replay_output import print_replay
 
-    all_readable = print_replay(
-        captures,
-        CLASSIFY_ONLY if policy is None else load_policy(policy),
-        jsonl=output is Format.JSONL,
-        jobs=jobs,
-        explain=explain,
-        output=sys.stdout,
-        errors=sys.stderr,
-    )
+    with _reader_may_leave():
+        all_readable = print_replay(
+            captures,
+            CLASSIFY_ONLY if policy is None else load_policy(policy),
+            jsonl=output is Format.JSONL,
+            jobs=jobs,
+            explain=explain,
+            output=sys.stdout,
+            errors=sys.stderr,
+        )
     if not all_readable:
         raise typer.Exit(BAD_INPUT)
 
@@ -140,11 +145,24 @@ def protocols(output: Annotated[Format, typer.Option("--format", help="Table or 
     from middlebox.detect import DETECTORS
     from middlebox.shells.tables import protocol_records, protocols_table
 
-    if output is Format.TABLE:
-        Console().print(protocols_table(DETECTORS))
-        return
-    for record in protocol_records(DETECTORS):
-        print(json.dumps(record))
+    with _reader_may_leave():
+        if output is Format.TABLE:
+            Console().print(protocols_table(DETECTORS))
+            return
+        for record in protocol_records(DETECTORS):
+            print(json.dumps(record))
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """End quietly when whoever reads standard output has had enough (`| head`)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nothing more can be printed, also not what is still buffered at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
 
 
 def _interface_pair(text: str | None) -> tuple[str, str] | None:
@@ -159,19 +177,21 @@ def _interface_pair(text: str | None) -> tuple[str, str] | None:
 def main() -> None:
     """Run the command line; turn the errors a user can cause into one line and a status."""
     try:
-        app()
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except _UsageError as error:
+        # Without arguments the help has been shown, and nothing is left to say.
+        if complaint := error.format_message():
+            print(f"middlebox: {complaint} `middlebox --help` lists what there is.", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     except PolicyError as error:
         print(error, file=sys.stderr)
         sys.exit(BAD_INPUT)
     except ShellError as error:
         print(f"middlebox: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has gone (`| head`). Nothing more can be printed, also not at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 if __name__ == "__main__":
