@@ -242,7 +242,10 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_progress_bar_leaves_problems_readable_on_a_terminal(capture: WriteCapture) -> None:
+def test_progress_bar_leaves_problems_readable_on_a_terminal(
+    capture: WriteCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     path = capture("cut.pcap", [(NOON, request(1)), (NOON, request(2))], cut=1)
     output, errors = io.StringIO(), _Terminal()
     print_replay([path], CLASSIFY_ONLY, jsonl=True, jobs=1, explain=False, output=output, errors=errors)
