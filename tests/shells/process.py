@@ -1,4 +1,4 @@
-"""Starts the driver in the gateway's namespace and reads what it prints, always with a time limit."""
+"""Starts the gateway in its namespace, with a toy engine or as users do, always with a time limit."""
 
 import json
 import os
@@ -96,3 +96,42 @@ def gateway(network: Network, state: Path, **options: object) -> Iterator[Runnin
         process.stderr.close()
         if complaint:
             os.write(2, complaint.encode())
+
+
+class CommandLine:
+    """`middlebox run`, the program as it is, in the gateway's namespace."""
+
+    def __init__(self, network: Network, directory: Path, policy: str) -> None:
+        directory.mkdir(exist_ok=True)
+        self.events_path = directory / "events.jsonl"
+        path = directory / "policy.yaml"
+        path.write_text(policy)
+        command = ["ip", "netns", "exec", network.gateway, sys.executable, "-m", "middlebox", "run", str(path)]
+        self._process = subprocess.Popen(
+            [*command, "--events", str(self.events_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "CommandLine":
+        assert self._process.stderr is not None
+        ready = self._process.stderr.readline()
+        assert "hook" in ready, ready + self._process.stderr.read()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def stop(self) -> str:
+        """End it; what it printed as its summary."""
+        if self._process.poll() is not None:
+            return ""
+        self._process.terminate()
+        _, summary = self._process.communicate(timeout=SECONDS)
+        assert self._process.returncode == 0, summary
+        return summary
+
+    def events(self, event_type: str) -> list[dict[str, Any]]:
+        """The events of one type so far."""
+        records = [json.loads(line) for line in self.events_path.read_text().splitlines()]
+        return [record for record in records if record["event_type"] == event_type]

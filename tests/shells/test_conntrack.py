@@ -1,10 +1,7 @@
 """What the kernel tells about connections: its messages as bytes, then the real thing."""
 
-import json
 import socket
 import struct
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
@@ -13,7 +10,7 @@ from hypothesis import strategies as st
 from middlebox.flow import Totals
 from middlebox.shells.conntrack import Connection, parse_connections
 from tests.shells.network import Network, lab_net  # noqa: F401 - a fixture
-from tests.shells.process import ROOT, SECONDS, wait_until
+from tests.shells.process import CommandLine, wait_until
 
 DESTROYED = 1 << 8 | 2
 NEW = 1 << 8 | 0
@@ -80,30 +77,19 @@ def test_no_bytes_make_it_fail(garbage: bytes, cut: int):
 @pytest.mark.kernel
 @pytest.mark.parametrize("ends_first", [True, False], ids=["connection ends", "gateway stops"])
 def test_flow_event_counts_what_the_kernel_carried_by_itself(lab_net: Network, tmp_path, ends_first):  # noqa: F811
-    policy, log = tmp_path / "policy.yaml", tmp_path / "events.jsonl"
-    policy.write_text("policy: all\ndefault: pass\nrules: []\n")
-    command = ["ip", "netns", "exec", lab_net.gateway, sys.executable, "-m", "middlebox", "run", str(policy)]
-    process = subprocess.Popen([*command, "--events", str(log)], stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stderr is not None
-    with process:
-        try:
-            assert "hook" in process.stderr.readline()
-            client, server = lab_net.tcp_pair(socket.AF_INET)
-            with client, server:
-                for _ in range(100):
-                    client.sendall(bytes(1000))
-                    assert len(server.recv(1000, socket.MSG_WAITALL)) == 1000
-                    server.sendall(b"ok")
-                    client.recv(2)
-            if ends_first:
-                lab_net.on_gateway("conntrack", "-D", "-p", "tcp")
-                wait_until(lambda: '"event_type":"flow"' in log.read_text().replace(" ", ""), "the flow event")
-        finally:
-            process.terminate()
-            process.wait(SECONDS)
-        summary = process.stderr.read()
-    flows = [event for event in map(json.loads, log.read_text().splitlines()) if event["event_type"] == "flow"]
-    (flow,) = [event["flow"] for event in flows if event["proto"] == "TCP"]
+    with CommandLine(lab_net, tmp_path, "policy: all\ndefault: pass\nrules: []\n") as running:
+        client, server = lab_net.tcp_pair(socket.AF_INET)
+        with client, server:
+            for _ in range(100):
+                client.sendall(bytes(1000))
+                assert len(server.recv(1000, socket.MSG_WAITALL)) == 1000
+                server.sendall(b"ok")
+                client.recv(2)
+        if ends_first:
+            lab_net.on_gateway("conntrack", "-D", "-p", "tcp")
+            wait_until(lambda: len(running.events("flow")) == 1, "the flow event")
+        summary = running.stop()
+    (flow,) = [event["flow"] for event in running.events("flow") if event["proto"] == "TCP"]
     inspected = int(summary.split("inspected")[1].split()[0])
     assert inspected < 10
     assert flow["pkts_toserver"] >= 100
