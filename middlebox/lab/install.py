@@ -121,7 +121,7 @@ def find_missing(needs: tuple[Need, ...]) -> list[Need]:
 
 def package_names(needs: list[Need]) -> str:
     """The packages that bring them, for messages."""
-    return ", ".join(need.packages[-1] for need in needs)
+    return ", ".join(dict.fromkeys(need.packages[-1] for need in needs))
 
 
 def _find(name: str) -> str | None:
