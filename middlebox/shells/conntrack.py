@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from middlebox.shells.errors import MachineError
 ACCOUNTING_SWITCH = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
 "Whether the kernel counts packets and bytes of connections that begin from now on."
 
-RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
-"Room for about 5,000 announcements, some 800 bytes each as the kernel charges them."
+RECEIVE_BUFFER_BYTES = 32 * 1024 * 1024
+"Room for some tens of thousands of announcements: many connections end at once when `conntrack -F` is called."
 READ_BYTES = 64 * 1024
 
 # linux/socket.h, asm-generic/socket.h, linux/netlink.h
@@ -100,10 +101,10 @@ class ConnectionTracking:
         assert self._socket is not None, "not open"
         return self._socket.fileno()
 
-    def ended(self) -> Iterator[Connection]:
-        """The connections that have ended since the last call."""
+    def ended(self, at_most: int = sys.maxsize) -> Iterator[Connection]:
+        """The connections that have ended since the last call, after reading no more than `at_most` announcements."""
         assert self._socket is not None, "not open"
-        while True:
+        for _ in range(at_most):
             try:
                 messages = self._socket.recv(READ_BYTES)
             except BlockingIOError:

@@ -15,16 +15,18 @@ from pathlib import Path
 
 import netfilterqueue
 
+from middlebox.detect.base import STREAM_LIMIT
 from middlebox.shells.errors import MachineError
 from middlebox.shells.firewall import Marks
 from middlebox.verdict import Decision, Verdict
 
-COPY_RANGE_BYTES = 3400
-"Bytes of a packet that user space gets. NetfilterQueue reads into 4,096 bytes, netlink attributes included."
+COPY_RANGE_BYTES = STREAM_LIMIT + 256
+"""Bytes of a packet that user space gets: of an offloaded one as much as detectors look at, and its headers. With less,
+a ClientHello made long on purpose would be cut before its server name."""
 MAX_WAITING_PACKETS = 4096
 "Packets that may wait for a verdict before the queue counts as full."
 RECEIVE_BUFFER_BYTES = 32 * 1024 * 1024
-"Room for that many messages: the kernel charges one with this copy range at about 8 kB."
+"Room for that many packets of ordinary length, which the kernel charges at up to 8 kB each."
 
 # linux/netlink.h
 NLM_F_REQUEST = 0x01
@@ -35,6 +37,8 @@ NFNL_SUBSYS_QUEUE = 3
 NFNETLINK_V0 = 0
 # linux/netfilter/nfnetlink_queue.h
 NFQNL_MSG_CONFIG = 2
+NFQNL_COPY_PACKET = 2
+NFQA_CFG_PARAMS = 2
 NFQA_CFG_MASK = 4
 NFQA_CFG_FLAGS = 5
 NFQA_CFG_F_FAIL_OPEN = 1 << 0
@@ -44,21 +48,26 @@ NFQA_CFG_F_GSO = 1 << 2
 
 _NLMSGHDR = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _NFGENMSG = struct.Struct("!BBH")  # address family, version, queue number
+_PARAMS = struct.Struct("!IB")  # struct nfqnl_msg_config_params: copy range, copy mode
+_NLATTR = struct.Struct("=HH")  # length, type
 _NLATTR_U32 = struct.Struct("=HH4s")  # length, type, value (in network byte order)
 _NLMSGERR = struct.Struct("=i")  # 0 or a negated error number; the request's header follows
 
 _ACKNOWLEDGEMENT_SECONDS = 2.0
-_READ_BYTES = 4096
+_MESSAGE_BYTES = COPY_RANGE_BYTES + 1024
+"A packet with its netlink headers and attributes, which take less than 200 bytes."
 
 QUEUE_STATUS_FILE = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
-def flags_message(queue_num: int, flags: int, sequence: int) -> bytes:
-    """The netlink request that turns on these flags of a queue and leaves the others alone."""
+def settings_message(queue_num: int, flags: int, sequence: int) -> bytes:
+    """The netlink request that turns on these flags of a queue, leaves the others alone, and sets the copy range."""
     value = struct.pack("!I", flags)
     body = _NFGENMSG.pack(socket.AF_UNSPEC, NFNETLINK_V0, queue_num)
     body += _NLATTR_U32.pack(_NLATTR_U32.size, NFQA_CFG_FLAGS, value)
     body += _NLATTR_U32.pack(_NLATTR_U32.size, NFQA_CFG_MASK, value)
+    params = _PARAMS.pack(COPY_RANGE_BYTES, NFQNL_COPY_PACKET)
+    body += _NLATTR.pack(_NLATTR.size + len(params), NFQA_CFG_PARAMS) + params + bytes(-len(params) % 4)
     kind = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
     return _NLMSGHDR.pack(_NLMSGHDR.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK, sequence, 0) + body
 
@@ -121,6 +130,22 @@ class _OneMessage:
         raise BlockingIOError(errno.EAGAIN, "no more messages")
 
 
+class _WholeMessages:
+    """Looks like a socket to NetfilterQueue, which asks for no more than 4,096 bytes, and gives it whole messages."""
+
+    __slots__ = ("_recv", "_socket")
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._recv = self._socket.recv
+
+    def recv(self, _size: int) -> bytes:
+        return self._recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 @dataclass(slots=True)
 class QueueCounters:
     """What passed through the queue."""
@@ -172,6 +197,7 @@ class PacketQueue:
         self._report_fault = report_fault
         self._leave_at = float("inf")
         self._queue: netfilterqueue.NetfilterQueue | None = None
+        self._messages: _WholeMessages | None = None
 
     def open(self, *, full_open: bool) -> None:
         """Become the queue's listener.
@@ -195,14 +221,14 @@ class PacketQueue:
                     self.number,
                     self._answer,
                     max_len=MAX_WAITING_PACKETS,
-                    range=COPY_RANGE_BYTES,
                     sock_len=RECEIVE_BUFFER_BYTES,
                 )
         except OSError as error:
             raise _bind_problem(self.number, error) from None
         self._queue = queue
+        self._messages = _WholeMessages(queue.get_fd())
         try:
-            self._set_flags(NFQA_CFG_F_GSO | (NFQA_CFG_F_FAIL_OPEN if full_open else 0))
+            self._configure(NFQA_CFG_F_GSO | (NFQA_CFG_F_FAIL_OPEN if full_open else 0))
         except BaseException:
             self.close()
             raise
@@ -215,7 +241,7 @@ class PacketQueue:
         """Answer the packets that wait, as long as there are any but not longer than to the time `until`."""
         self._leave_at = until
         try:
-            self._opened().run(block=False)
+            self._opened().run_socket(self._messages)  # type: ignore[arg-type]
         except _Leave:
             return
         finally:
@@ -223,6 +249,9 @@ class PacketQueue:
 
     def close(self) -> None:
         """Give the queue up. The kernel drops what still waits in it: stop the chain and drain it first."""
+        if self._messages is not None:
+            self._messages.close()
+            self._messages = None
         if self._queue is not None:
             self._queue.unbind()
             self._queue = None
@@ -271,16 +300,16 @@ class PacketQueue:
         if now >= self._leave_at:
             raise _Leave
 
-    def _set_flags(self, flags: int) -> None:
-        """Send one NFQNL_MSG_CONFIG message, for which NetfilterQueue has no call, on its descriptor."""
+    def _configure(self, flags: int) -> None:
+        """Send one NFQNL_MSG_CONFIG message with what NetfilterQueue cannot ask for, on its descriptor."""
         queue = self._opened()
         sequence = os.getpid()
         with socket.socket(fileno=os.dup(queue.get_fd())) as netlink:
-            netlink.sendto(flags_message(self.number, flags, sequence), (0, 0))
+            netlink.sendto(settings_message(self.number, flags, sequence), (0, 0))
             readable = select.poll()
             readable.register(netlink, select.POLLIN)
             while readable.poll(_ACKNOWLEDGEMENT_SECONDS * 1000):
-                message = netlink.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+                message = netlink.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT)
                 error = acknowledged(message, sequence)
                 if error == 0:
                     return

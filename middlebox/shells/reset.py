@@ -1,10 +1,13 @@
 """Tells the ends of a discarded packet that it is gone, where the kernel does not.
 
 The chain's REJECT answers the sender of the packet that decided; its receiver would wait for a timeout. It gets a RST
-in the sender's name. The rule kept here: crafting and sending never raise; what fails is counted.
+in the sender's name. The rule kept here: crafting and sending never raise; what fails is counted. A reset is made of
+plain bytes, in microseconds: a client that tries again and again must not hold up the packets of others, and the
+gateway runs without the cyclic garbage collector, so what is made for a reset must be free of reference cycles.
 """
 
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +25,16 @@ ICMP_UNREACHABLE, ICMP_PROHIBITED = 3, 13
 "Destination unreachable, communication administratively prohibited (RFC 1812 section 5.2.7.1)."
 ICMPV6_UNREACHABLE, ICMPV6_PROHIBITED = 1, 1
 "Destination unreachable, communication administratively prohibited (RFC 4443 section 3.1)."
+
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")  # RFC 791 section 3.1
+_IPV4_FIRST_BYTE, _IPV4_CHECKSUM_AT = 0x45, 10  # version 4, five words
+_DONT_FRAGMENT = 0x4000
+_IPV6 = struct.Struct("!IHBB16s16s")  # RFC 8200 section 3
+_IPV6_FIRST_WORD = 6 << 28
+_TCP = struct.Struct("!HHIIBBHHH")  # RFC 9293 section 3.1
+_TCP_CHECKSUM_AT = 16
+_ICMP = struct.Struct("!BBHI")  # RFC 792, RFC 4443 section 3.1
+_ICMP_CHECKSUM_AT = 2
 
 _ANSWERED_BY_ICMP = frozenset({UDP, ESP, AH, GRE})
 
@@ -59,9 +72,10 @@ def reset_toward_receiver(raw: bytes) -> Message | None:
         return None
     if packet.flags & (SYN | ACK) == SYN:
         return None  # the receiver has not heard of this connection
-    flags = "RA" if packet.flags & ACK else "R"
-    return _tcp_reset(packet, toward_receiver=True, sequence=packet.sequence, acknowledgment=packet.acknowledgment,
-                      flags=flags)  # fmt: skip
+    flags = RST | packet.flags & ACK
+    return _tcp_reset(
+        packet, toward_receiver=True, sequence=packet.sequence, acknowledgment=packet.acknowledgment, flags=flags
+    )
 
 
 def refusal_toward_sender(raw: bytes) -> Message | None:
@@ -74,10 +88,10 @@ def refusal_toward_sender(raw: bytes) -> Message | None:
             return None
         if packet.flags & ACK:  # RFC 9293 section 3.10.7.1: <SEQ=SEG.ACK><CTL=RST>
             return _tcp_reset(
-                packet, toward_receiver=False, sequence=packet.acknowledgment, acknowledgment=0, flags="R"
+                packet, toward_receiver=False, sequence=packet.acknowledgment, acknowledgment=0, flags=RST
             )
         after = packet.sequence + packet.size + bool(packet.flags & SYN)  # else <SEQ=0><ACK=SEG.SEQ+SEG.LEN>
-        return _tcp_reset(packet, toward_receiver=False, sequence=0, acknowledgment=after & 0xFFFFFFFF, flags="RA")
+        return _tcp_reset(packet, toward_receiver=False, sequence=0, acknowledgment=after & 0xFFFFFFFF, flags=RST | ACK)
     if packet.protocol not in _ANSWERED_BY_ICMP or _is_multicast(packet.destination):
         return None  # RFC 1122 section 3.2.2: no error about an error, nor about a multicast
     return _icmp_prohibited(packet, raw)
@@ -87,29 +101,39 @@ def _is_multicast(address: bytes) -> bool:
     return 224 <= address[0] <= 239 or address == b"\xff" * 4 if len(address) == 4 else address[0] == 0xFF
 
 
-def _tcp_reset(packet: Packet, *, toward_receiver: bool, sequence: int, acknowledgment: int, flags: str) -> Message:
-    from scapy.layers import inet, inet6
-
-    ends = [(_text(packet.source), packet.source_port), (_text(packet.destination), packet.destination_port)]
-    (source, source_port), (destination, destination_port) = ends if toward_receiver else reversed(ends)
-    segment = inet.TCP(
-        sport=source_port, dport=destination_port, seq=sequence, ack=acknowledgment, flags=flags, window=0
-    )
-    if len(packet.source) == 4:
-        return Message(Carrier.IPV4, destination, bytes(inet.IP(src=source, dst=destination, ttl=HOP_LIMIT) / segment))
-    return Message(Carrier.IPV6, destination, bytes(inet6.IPv6(src=source, dst=destination, hlim=HOP_LIMIT) / segment))
+def _tcp_reset(packet: Packet, *, toward_receiver: bool, sequence: int, acknowledgment: int, flags: int) -> Message:
+    source, destination = packet.source, packet.destination
+    ports = packet.source_port, packet.destination_port
+    if not toward_receiver:
+        source, destination, ports = destination, source, ports[::-1]
+    segment = _TCP.pack(*ports, sequence, acknowledgment, _TCP.size // 4 << 4, flags, 0, 0, 0)
+    pseudo_header = source + destination + struct.pack("!II", len(segment), TCP)
+    segment = _with_checksum(segment, _TCP_CHECKSUM_AT, pseudo_header)
+    if len(source) == 4:
+        total = _IPV4.size + len(segment)
+        header = _IPV4.pack(_IPV4_FIRST_BYTE, 0, total, 0, _DONT_FRAGMENT, HOP_LIMIT, TCP, 0, source, destination)
+        return Message(Carrier.IPV4, _text(destination), _with_checksum(header, _IPV4_CHECKSUM_AT) + segment)
+    header = _IPV6.pack(_IPV6_FIRST_WORD, len(segment), TCP, HOP_LIMIT, source, destination)
+    return Message(Carrier.IPV6, _text(destination), header + segment)
 
 
 def _icmp_prohibited(packet: Packet, raw: bytes) -> Message:
-    from scapy.layers import inet, inet6
-    from scapy.packet import Raw
-
     sender = _text(packet.source)
     if len(packet.source) == 4:
-        error = inet.ICMP(type=ICMP_UNREACHABLE, code=ICMP_PROHIBITED)
-        return Message(Carrier.ICMP, sender, bytes(error / Raw(raw[:ICMP_QUOTE_BYTES])))
-    error6 = inet6.ICMPv6DestUnreach(type=ICMPV6_UNREACHABLE, code=ICMPV6_PROHIBITED, cksum=0)
-    return Message(Carrier.ICMPV6, sender, bytes(error6 / Raw(raw[:ICMPV6_QUOTE_BYTES])))
+        error = _ICMP.pack(ICMP_UNREACHABLE, ICMP_PROHIBITED, 0, 0) + raw[:ICMP_QUOTE_BYTES]
+        return Message(Carrier.ICMP, sender, _with_checksum(error, _ICMP_CHECKSUM_AT))
+    error = _ICMP.pack(ICMPV6_UNREACHABLE, ICMPV6_PROHIBITED, 0, 0) + raw[:ICMPV6_QUOTE_BYTES]
+    return Message(Carrier.ICMPV6, sender, error)
+
+
+def _with_checksum(data: bytes, at: int, pseudo_header: bytes = b"") -> bytes:
+    """The data with its internet checksum (RFC 1071) in the two bytes at `at`, which are zero before."""
+    summed = pseudo_header + data
+    summed += bytes(len(summed) % 2)
+    total = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return data[:at] + struct.pack("!H", total ^ 0xFFFF) + data[at + 2 :]
 
 
 def _text(address: bytes) -> str:
@@ -123,10 +147,6 @@ class ResetSender:
     sent: int = 0
     failed: int = 0
     _sockets: dict[Carrier, socket.socket] = field(default_factory=dict)
-
-    def prepare(self) -> None:
-        """Import Scapy now (a quarter of a second), so that the first reset is as quick as the others."""
-        import scapy.layers.inet6  # noqa: F401 - brings IPv4 and TCP with it
 
     def refuse(self, raw: bytes, verdict: Verdict, chain_tells_sender: bool) -> None:
         """Tell those who are not told by the chain that this packet was discarded."""

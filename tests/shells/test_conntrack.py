@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from middlebox.flow import Totals
-from middlebox.shells.conntrack import Connection, parse_connections
-from tests.shells.network import Network, lab_net  # noqa: F401 - a fixture
+from middlebox.shells.conntrack import Connection, ConnectionTracking, parse_connections
+from tests.shells.network import Network, inside, lab_net  # noqa: F401 - a fixture
 from tests.shells.process import CommandLine, wait_until
 
 DESTROYED = 1 << 8 | 2
@@ -72,6 +72,32 @@ def test_no_bytes_make_it_fail(garbage: bytes, cut: int):
     for data in (garbage, whole[:cut] + garbage, whole[:16] + garbage):
         for connection in parse_connections(data):
             assert isinstance(connection.totals, Totals)
+
+
+@pytest.mark.kernel
+def test_many_ends_at_once_are_read_in_portions_and_none_is_lost(lab_net: Network):  # noqa: F811
+    many, portion = 10_000, 64
+
+    def listen() -> ConnectionTracking:
+        tracking = ConnectionTracking()
+        tracking.open()
+        return tracking
+
+    tracking = inside(lab_net.gateway, listen)
+    tracked = ("FORWARD", "-m", "conntrack", "--ctstate", "NEW")  # without such a rule nothing is tracked
+    lab_net.on_gateway("iptables", "-A", *tracked)
+    try:
+        with lab_net.on_client(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            for port in range(20_000, 20_000 + many):
+                client.sendto(b"hello", (lab_net.server_address(socket.AF_INET), port))
+        lab_net.on_gateway("conntrack", "-F")
+        assert len(list(tracking.ended(portion))) == portion
+        found = {connection.key for connection in tracking.ended()}
+        assert len(found) > many - 2 * portion
+        assert tracking.overruns == 0
+    finally:
+        lab_net.on_gateway("iptables", "-D", *tracked)
+        inside(lab_net.gateway, tracking.close)
 
 
 @pytest.mark.kernel

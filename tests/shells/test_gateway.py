@@ -1,6 +1,7 @@
 """Whole runs of the gateway: set-up, end, failures and speed. What happens to packets is shown in test_nfqueue."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from middlebox.shells.errors import MachineError
 from middlebox.shells.firewall import HookCounters
-from middlebox.shells.gateway import EpochFile, Summary, steady_clock
+from middlebox.shells.gateway import EpochFile, Summary, _say, steady_clock
 from middlebox.shells.nfqueue import MAX_WAITING_PACKETS
 from tests.shells.network import Network, inside, lab_net  # noqa: F401 - a fixture
 from tests.shells.process import ROOT, SECONDS, CommandLine, gateway, start, wait_until
@@ -60,6 +61,20 @@ def test_summary_counts_what_passed_uninspected():
     assert summary.uninspected_packets == 20
     assert "20 passed uninspected" in summary.text()
     assert Summary(packets_inspected=70).uninspected_packets == 0
+
+
+def test_summary_tells_of_ends_that_were_not_heard():
+    assert "ends of connections lost 3 times" in Summary(ends_lost=3).text()
+    assert "ends of connections" not in Summary().text()
+
+
+def test_reader_of_the_messages_that_left_ends_nothing(monkeypatch):
+    class Left(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Left())
+    _say("a line that nobody reads")
 
 
 # --- set-up and end ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from middlebox.shells.firewall import HookSettings, render_iptables
-from middlebox.shells.nfqueue import acknowledged, flags_message, parse_queue_status
+from middlebox.shells.nfqueue import COPY_RANGE_BYTES, acknowledged, parse_queue_status, settings_message
 from tests.shells.network import Network, lab_net  # noqa: F401 - a fixture
 from tests.shells.process import Running, gateway, wait_until
 
@@ -20,14 +20,16 @@ kernel = pytest.mark.kernel
 # --- pure -------------------------------------------------------------------------------------------
 
 
-def test_flags_message_is_the_one_the_kernel_documents():
-    assert flags_message(258, 0b101, 7) == (
-        struct.pack("=IHHII", 36, 3 << 8 | 2, 0x05, 7, 0)  # nlmsghdr: queue subsystem, config, request and ack
+def test_settings_message_is_the_one_the_kernel_documents():
+    assert settings_message(258, 0b101, 7) == (
+        struct.pack("=IHHII", 48, 3 << 8 | 2, 0x05, 7, 0)  # nlmsghdr: queue subsystem, config, request and ack
         + bytes([0, 0, 1, 2])  # nfgenmsg: unspecified family, version 0, queue 258 in network order
         + struct.pack("=HH", 8, 5)
         + bytes([0, 0, 0, 5])  # NFQA_CFG_FLAGS
         + struct.pack("=HH", 8, 4)
         + bytes([0, 0, 0, 5])  # NFQA_CFG_MASK
+        + struct.pack("=HH", 9, 2)
+        + struct.pack("!IB3x", COPY_RANGE_BYTES, 2)  # NFQA_CFG_PARAMS: whole packets up to the copy range
     )
 
 
@@ -299,6 +301,18 @@ def test_icmp_error_does_not_settle_the_flow_it_speaks_of(lab_net, running):  # 
     summary = running.stop()
     assert summary["packets_inspected"] == 3
     assert summary["hook_counters"]["accepted"] == 6, "three undecided datagrams and the three errors about them"
+
+
+@kernel
+@pytest.mark.parametrize("family", FAMILIES)
+def test_end_of_a_long_packet_is_judged_too(lab_net, running, family):  # noqa: F811
+    # A datagram in fragments, which connection tracking puts together; how TCP cuts its data is not foreseeable.
+    client, server = lab_net.udp_pair(family)
+    with client, server:
+        client.send(bytes(12_000) + b"DROP-ONCE")
+        client.send(b"the next one")
+        assert server.recv(100) == b"the next one"
+    assert running.stop()["packets_inspected"] == 2
 
 
 @kernel

@@ -1,6 +1,8 @@
 """The bytes of resets and refusals. That they work on live connections is shown in test_nfqueue."""
 
+import gc
 import socket
+import struct
 
 import pytest
 from hypothesis import given
@@ -25,6 +27,8 @@ def parse(message: reset.Message):
     packet = layer(message.data)
     again = layer(message.data)
     del again[TCP].chksum
+    if layer is IP:
+        del again.chksum
     assert bytes(again) == message.data, "the checksum is wrong"
     return packet
 
@@ -88,8 +92,12 @@ def test_udp_sender_is_told_by_icmp_what_was_prohibited():
     assert (message.carrier, message.destination) == (Carrier.ICMP, "192.0.2.2")
     error = ICMP(message.data)
     assert (error.type, error.code) == (3, 13)
+    del error.chksum
+    assert bytes(error) == message.data, "the checksum is wrong"
     assert message.data[8:] == raw[:548]
     assert len(message.data) + 20 <= 576
+    odd = refusal_toward_sender(bytes(IP4 / UDP(sport=40000, dport=1194) / Raw(b"odd"))).data
+    assert sum(struct.unpack(f"!{len(odd) // 2 + 1}H", odd + b"\0")) % 0xFFFF == 0, "the checksum is wrong"
 
     raw = bytes(IP6 / UDP(sport=40000, dport=1194) / Raw(b"y" * 2000))
     message = refusal_toward_sender(raw)
@@ -113,6 +121,21 @@ def test_udp_sender_is_told_by_icmp_what_was_prohibited():
 )
 def test_what_must_not_be_answered_by_an_error_is_not(packet):
     assert refusal_toward_sender(bytes(packet)) is None
+
+
+def test_crafting_leaves_nothing_that_only_the_garbage_collector_could_free():
+    """The gateway switches the collector off."""
+    datagram = UDP(sport=40000, dport=1194) / Raw(b"y" * 1000)
+    packets = [bytes(header / transport) for header in (IP4, IP6) for transport in (DATA, datagram)]
+    gc.collect()
+    gc.disable()
+    try:
+        for raw in packets * 25:
+            reset_toward_receiver(raw)
+            refusal_toward_sender(raw)
+        assert gc.collect() < 100, "a reset that leaves one object behind leaves 100"
+    finally:
+        gc.enable()
 
 
 @given(st.binary(max_size=200))
