@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -98,7 +98,8 @@ def run(
             fail=fail.value if fail is not None else None,
         ),
     )
-    print(summary.text(), file=sys.stderr)
+    with suppress(BrokenPipeError):  # whoever read the first lines may have left
+        print(summary.text(), file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -182,7 +183,7 @@ def main() -> None:
     except _UsageError as error:
         # Without arguments the help has been shown, and nothing is left to say.
         if complaint := error.format_message():
-            print(f"middlebox: {complaint} `middlebox --help` lists what there is.", file=sys.stderr)
+            print(f"middlebox: {complaint.rstrip('.')}; `middlebox --help` lists what there is", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except PolicyError as error:
         print(error, file=sys.stderr)

@@ -43,8 +43,8 @@ def test_every_command_is_listed(run):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["frob"], "No such command 'frob'."),
-        (["check"], "Missing argument 'POLICY...'."),
+        (["frob"], "No such command 'frob'"),
+        (["check"], "Missing argument 'POLICY...'"),
         (["replay", "--frob", "x.pcap"], "--frob"),
         (["run", RULES / "monitor-everything.yaml", "--interfaces", "eth0"], "'eth0' is not of the form IN:OUT"),
         (["run", RULES / "monitor-everything.yaml", "--queue-num", "70000"], "--queue-num"),
