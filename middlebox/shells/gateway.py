@@ -224,6 +224,7 @@ class Gateway:
                 self._log = EventLog(self._options.events)
                 undo.callback(self._log.close)
             self._start_queue(undo)
+            self._warn_of_missing_interfaces()
             if not self._stop_requested:
                 self._install_hook(undo)
             summary.hook = self._backend.value if self._backend else "none"
@@ -278,6 +279,14 @@ class Gateway:
             signal.set_wakeup_fd(descriptor)
             wakeup.close()
             woken.close()
+
+    def _warn_of_missing_interfaces(self) -> None:
+        """An interface may come later (ppp0), so this is no error; a mistyped one would never be noticed otherwise."""
+        for name in self._options.interfaces or ():
+            try:
+                socket.if_nametoindex(name)
+            except OSError:
+                self._say(f"middlebox: there is no interface {name}; nothing is inspected on it until there is")
 
     def _start_tracking(self, undo: ExitStack) -> ConnectionTracking | None:
         """Ask the kernel to tell how connections end; without that, flow events hold what was inspected only."""

@@ -236,6 +236,14 @@ def complaint(network: Network, state: Path, prefix: tuple[str, ...] = (), **opt
 
 
 @kernel
+def test_interface_that_is_not_there_is_named(lab_net, tmp_path):  # noqa: F811
+    with gateway(lab_net, tmp_path, interfaces=["lo", "nowhere0"]) as running:
+        assert running.ready == "middlebox: there is no interface nowhere0; nothing is inspected on it until there is"
+        assert "on queue 0" in running.next_line()
+        running.stop()
+
+
+@kernel
 def test_busy_queue_number_is_named_with_its_holder_and_nothing_changes(lab_net, tmp_path):  # noqa: F811
     with gateway(lab_net, tmp_path) as running:
         before = lab_net.firewall_rules()
