@@ -26,11 +26,11 @@ MAX_FLOWS = 262_144
 "Flows in the table. Linux' default nf_conntrack_max on a machine with 4 GB or more."
 PACKETS_INSPECTED = 32
 "Packets with payload, both directions, before a flow's detectors must have finished. nDPI gives up at the same number."
-LEAST_BYTES_INSPECTED = 2_048
-"Yet at least so many bytes: a ClientHello has up to 1.8 kB, and may come one byte at a time to avoid being seen."
+LEAST_BYTES_INSPECTED = 8_192
+"Yet at least so many bytes: a ClientHello of 1.8 kB, cut into records and segments of one byte, is sent as 8 kB or so."
 MAX_BYTES_INSPECTED = 2 * STREAM_LIMIT
 "Payload bytes shown to detectors, both directions."
-MAX_PACKETS_INSPECTED = 4_096
+MAX_PACKETS_INSPECTED = 32_768
 "Packets of any kind: what ends the inspection of a connection that says nothing."
 SWEEP_SECONDS = 1.0
 "How often the table is searched for idle flows."

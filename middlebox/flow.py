@@ -15,8 +15,6 @@ from middlebox.verdict import UNDECIDED, Decision
 
 UDP_IDLE_SECONDS = 180.0
 "An assured UDP flow ends in Linux' connection tracking after nf_conntrack_udp_timeout_stream = 120; one minute more."
-UDP_UNANSWERED_IDLE_SECONDS = 30.0
-"Linux nf_conntrack_udp_timeout: only one side has spoken."
 TCP_IDLE_SECONDS = 7_440.0
 "RFC 5382 section 5, REQ-5: an established connection may be idle for 2 hours 4 minutes."
 TCP_CLOSED_IDLE_SECONDS = 10.0
@@ -237,11 +235,7 @@ class Flow:
             if not self.packets_to_client or not self.packets_to_server:
                 return TCP_ONE_SIDED_IDLE_SECONDS
             return TCP_HALF_CLOSED_IDLE_SECONDS if self.finished_sides else TCP_IDLE_SECONDS
-        if self.transport == UDP:
-            return (
-                UDP_IDLE_SECONDS if self.packets_to_client and self.packets_to_server else UDP_UNANSWERED_IDLE_SECONDS
-            )
-        return OTHER_IDLE_SECONDS
+        return UDP_IDLE_SECONDS if self.transport == UDP else OTHER_IDLE_SECONDS
 
     def count(self, length: int, now: float, *, from_client: bool) -> None:
         """Count one packet of `length` bytes."""

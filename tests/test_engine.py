@@ -23,7 +23,7 @@ from middlebox.flow import (
     OTHER_IDLE_SECONDS,
     TCP_CLOSED_IDLE_SECONDS,
     TCP_IDLE_SECONDS,
-    UDP_UNANSWERED_IDLE_SECONDS,
+    UDP_IDLE_SECONDS,
     Totals,
 )
 from middlebox.packet import ACK, ESP, FIN, ICMP, RST, SYN, TCP, UDP
@@ -681,7 +681,7 @@ def test_a_stray_syn_does_not_blind_the_engine_to_a_connection_that_lives(from_c
 @pytest.mark.parametrize(
     ("packets", "idle"),
     [
-        ([HELLO], UDP_UNANSWERED_IDLE_SECONDS),
+        ([HELLO], UDP_IDLE_SECONDS),
         (Connection().handshake(), TCP_IDLE_SECONDS),
         ([*Connection().handshake(), tcp(CLIENT, SERVER, RST, 1_001)], TCP_CLOSED_IDLE_SECONDS),
         ([echo(CLIENT[0], SERVER[0], 1)], OTHER_IDLE_SECONDS),
@@ -725,9 +725,9 @@ def test_a_connection_closed_by_both_sides_ends_soon() -> None:
 def test_a_packet_after_too_long_a_silence_begins_a_new_flow(payload: bytes) -> None:
     # Nothing else is on the line, so nobody swept: the packet itself must find out.
     engine = engine_for()
-    for now in (0.0, 1.0, UDP_UNANSWERED_IDLE_SECONDS * 3):
+    for now in (0.0, 1.0, UDP_IDLE_SECONDS * 3):
         engine.handle(vpn(payload), now)
-    engine.finish(UDP_UNANSWERED_IDLE_SECONDS * 3)
+    engine.finish(UDP_IDLE_SECONDS * 3)
     assert [event["flow"]["pkts_toserver"] for event in events_of(engine, "flow")] == [2, 1]
 
 
@@ -771,7 +771,7 @@ def test_a_settled_flow_that_the_kernel_carries_is_not_idle() -> None:
 def test_packets_sweep_the_table_without_help() -> None:
     engine = engine_for()
     engine.handle(HELLO, 0.0)
-    engine.handle(udp((CLIENT[0], 7), SERVER, b"vpn hello"), UDP_UNANSWERED_IDLE_SECONDS + 1.0)
+    engine.handle(udp((CLIENT[0], 7), SERVER, b"vpn hello"), UDP_IDLE_SECONDS + 1.0)
     assert len(engine) == 1
 
 

@@ -8,7 +8,6 @@ from middlebox.flow import (
     TCP_IDLE_SECONDS,
     TCP_ONE_SIDED_IDLE_SECONDS,
     UDP_IDLE_SECONDS,
-    UDP_UNANSWERED_IDLE_SECONDS,
     Flow,
     FlowTable,
 )
@@ -87,11 +86,7 @@ def test_packets_and_bytes_are_counted_by_direction() -> None:
 
 
 def test_idle_time_follows_the_transport() -> None:
-    exchange = flow_of(udp(CLIENT, SERVER))
-    assert exchange.idle_seconds == UDP_UNANSWERED_IDLE_SECONDS
-    exchange.count(40, 0.0, from_client=True)
-    exchange.count(40, 0.0, from_client=False)
-    assert exchange.idle_seconds == UDP_IDLE_SECONDS
+    assert flow_of(udp(CLIENT, SERVER)).idle_seconds == UDP_IDLE_SECONDS
     assert flow_of(ipv4(CLIENT[0], SERVER[0], ESP, b"")).idle_seconds == OTHER_IDLE_SECONDS
     connection = flow_of(tcp(CLIENT, SERVER, SYN))
     assert connection.idle_seconds == TCP_ONE_SIDED_IDLE_SECONDS
@@ -164,8 +159,8 @@ def test_flows_are_listed_in_the_order_in_which_they_began() -> None:
 def test_only_silent_flows_are_idle() -> None:
     flows = [numbered(1, now=0.0), numbered(2, now=100.0)]
     table = table_of(flows)
-    assert list(table.idle(UDP_UNANSWERED_IDLE_SECONDS - 1, at_most=10)) == []
-    assert list(table.idle(UDP_UNANSWERED_IDLE_SECONDS, at_most=10)) == [flows[0]]
+    assert list(table.idle(UDP_IDLE_SECONDS - 1, at_most=10)) == []
+    assert list(table.idle(UDP_IDLE_SECONDS, at_most=10)) == [flows[0]]
 
 
 def test_a_removed_flow_does_not_end_again() -> None:
@@ -191,7 +186,7 @@ def test_a_sweep_looks_at_a_share_and_goes_on_where_it_stopped() -> None:
 def test_an_active_flow_gets_a_second_chance() -> None:
     flows = [numbered(port, now=0.0) for port in (1, 2)]
     table = table_of(flows)
-    flows[0].last_seen = 990.0
+    flows[0].last_seen = 900.0
     assert list(table.idle(1_000.0, at_most=10)) == [flows[1]]
     table.remove(flows[1])
     assert list(table.idle(1_000.0, at_most=10)) == []

@@ -7,6 +7,7 @@ Layouts: RFC 8446 sections 4.1.2, 4.1.3 and 4.2; SSL 2.0 compatible hello: RFC 5
 JA4: FoxIO's public description, technical_details/JA4.md of its repository.
 """
 
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,9 +26,16 @@ MESSAGE_HEADER = 4
 
 _RANDOM_LENGTH = 32
 _MAX_SESSION_ID = 32
-_FIRST_HOST_NAME = 5
-"Offset of the first name in a server_name extension: list length (2), name type (1), name length (2); RFC 6066."
+_MAJOR_VERSION = 3
+_NAME_LIST_HEADER, _NAME_HEADER = 2, 3
+"In a server_name extension: the list's length; then before each name its type (1) and length (2); RFC 6066 section 3."
 _HOST_NAME = 0
+_MAX_HOST_NAME = 255
+"RFC 1035 section 2.3.4. What is longer names no host, and is not let into events."
+_MAX_ALPNS = 128
+"Ours: application protocols that are listed, so that events stay small. Clients offer less than ten."
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+_EXTENSION_HEADER = struct.Struct("!HH")
 _HASH_CHARACTERS = 12
 _NO_HASH = "0" * _HASH_CHARACTERS
 _MOST_COUNTED = 99
@@ -60,18 +68,22 @@ class ClientHello:
 
     @property
     def sni(self) -> str | None:
-        """The host name asked for, lower case, without a final dot; otherwise as on the wire."""
+        """The host name asked for, as `host_name` writes it."""
         content = self.extension(SERVER_NAME) or b""
-        if len(content) <= _FIRST_HOST_NAME or content[2] != _HOST_NAME:
-            return None
         # The outer list length is not looked at: receivers differ in what they do when it is wrong.
-        name = content[_FIRST_HOST_NAME : _FIRST_HOST_NAME + int.from_bytes(content[3:_FIRST_HOST_NAME])]
-        return _text(name).lower().removesuffix(".") or None
+        position = _NAME_LIST_HEADER
+        while len(content) > position + _NAME_HEADER:
+            start = position + _NAME_HEADER
+            end = start + int.from_bytes(content[position + 1 : start])
+            if content[position] == _HOST_NAME:
+                return host_name(content[start:end])
+            position = end  # of a type that does not exist yet; Go's servers step over it, too
+        return None
 
     @property
     def alpns(self) -> tuple[str, ...]:
-        """Application protocols offered, in order, without GREASE."""
-        return tuple(_text(name) for name in _alpn_names(self.extension(ALPN)))
+        """The first application protocols offered, in order, without GREASE."""
+        return tuple(_text(name) for name in _alpn_names(self.extension(ALPN))[:_MAX_ALPNS])
 
     def could_be_answered_by(self, server: "ServerHello") -> bool:
         """Whether the server chose a cipher and a version that this client offered."""
@@ -103,8 +115,6 @@ def parse_client_hello(message: bytes, *, cut: bool = False) -> ClientHello | Op
     try:
         cursor.skip_header()
         legacy_version = cursor.number(2)
-        if legacy_version >> 8 != 3:
-            return Opinion.NO
         cursor.take(_RANDOM_LENGTH)
         cursor.vector(1, at_most=_MAX_SESSION_ID)
         ciphers = cursor.vector(2, at_least=2, unit=2)
@@ -120,6 +130,9 @@ def parse_client_hello(message: bytes, *, cut: bool = False) -> ClientHello | Op
         return Opinion.NO
     offered = next((content for kind, content in extensions if kind == SUPPORTED_VERSIONS), b"")
     versions = (version for version in _numbers(offered[1:]) if not is_grease(version))
+    # With supported_versions, servers must ignore the legacy version (RFC 8446 section 4.2.1), and they do.
+    if legacy_version >> 8 != _MAJOR_VERSION and not offered and cursor.is_complete:
+        return Opinion.NO
     return ClientHello(legacy_version, tuple(versions), _numbers(ciphers), extensions, cursor.is_complete)
 
 
@@ -133,7 +146,7 @@ def parse_server_hello(message: bytes) -> ServerHello | Opinion:
         version = cursor.number(2)
         # TLS 1.3 until draft 21 put 0x7f and its draft number here, and had no session id and no compression.
         is_old_draft = version >> 8 == 0x7F
-        if version >> 8 != 3 and not is_old_draft:
+        if version >> 8 != _MAJOR_VERSION and not is_old_draft:
             return Opinion.NO
         cursor.take(_RANDOM_LENGTH)
         if not is_old_draft:
@@ -153,11 +166,13 @@ def parse_server_hello(message: bytes) -> ServerHello | Opinion:
     chosen = extensions.get(SUPPORTED_VERSIONS, b"")
     if len(chosen) == 2:
         version = int.from_bytes(chosen)
-    return ServerHello(version, cipher, tuple(_text(name) for name in _alpn_names(extensions.get(ALPN))))
+    return ServerHello(version, cipher, tuple(_text(name) for name in _alpn_names(extensions.get(ALPN))[:_MAX_ALPNS]))
 
 
 def parse_sslv2_client_hello(stream: bytes) -> ClientHello | Opinion:
     """Read the hello of SSL 2.0, with which old clients also offer SSL 3.0 and TLS, from the start of a stream."""
+    if not stream:
+        return Opinion.MORE
     if not stream[0] & 0x80 or stream[2:3] not in (b"", bytes([CLIENT_HELLO])):
         return Opinion.NO
     if stream[3:4] not in (b"", b"\x00", b"\x03") or (stream[3:4] == b"\x00" and stream[4:5] not in (b"", b"\x02")):
@@ -193,6 +208,11 @@ def client_facts(hello: ClientHello, prefix: str, ja4_transport: str) -> dict[st
         facts[f"{prefix}.ja4"] = ja4(hello, ja4_transport)
     facts[f"{prefix}.ech"] = hello.extension(ENCRYPTED_CLIENT_HELLO) is not None
     return facts
+
+
+def host_name(name: bytes) -> str | None:
+    r"""A name as facts have it: lower case, without a final dot, what is not printable ASCII as \xnn."""
+    return _text(name).lower().removesuffix(".") or None if len(name) <= _MAX_HOST_NAME else None
 
 
 def ja4(hello: ClientHello, transport: str) -> str:
@@ -233,7 +253,8 @@ def _hexadecimal(values: Iterable[int]) -> str:
 
 
 def _text(name: bytes) -> str:
-    return name.decode("ascii", "backslashreplace")
+    """A name as text that steers no terminal and breaks no line."""
+    return _NOT_PRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", name.decode("latin-1"))
 
 
 def _numbers(content: bytes) -> tuple[int, ...]:
@@ -307,9 +328,15 @@ class _Cursor:
 
     def extensions(self) -> Iterable[tuple[int, bytes]]:
         """All extensions, or those that are whole when the message is cut."""
-        while not self.at_end:
-            try:
-                kind = self.number(2)
-                yield kind, self.vector(2)
-            except _IncompleteError:
+        data, position, end = self._data, self._position, self._end
+        while position + _EXTENSION_HEADER.size <= min(end, len(data)):
+            kind, length = _EXTENSION_HEADER.unpack_from(data, position)
+            position += _EXTENSION_HEADER.size
+            if position + length > end:
+                raise _InconsistentError
+            if position + length > len(data):
                 return
+            yield kind, data[position : position + length]
+            position += length
+        if position != end and end - position < _EXTENSION_HEADER.size:
+            raise _InconsistentError

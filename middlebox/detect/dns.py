@@ -205,19 +205,6 @@ def _linked(query: Message, reply: Message) -> Evidence:
     return Evidence("dns", Confidence.CONFIRMED, reason, _facts(query.question, reply.rcode))
 
 
-def _read_stream(data: bytes) -> list[Message] | None:
-    """The whole messages that one TCP direction begins with; None when it does not begin like DNS."""
-    messages: list[Message] = []
-    while len(data) >= _LENGTH.size and len(messages) < _MAX_WAITING:
-        end = _LENGTH.size + _LENGTH.unpack_from(data)[0]
-        message = parse_message(data[_LENGTH.size : end]) if len(data) >= end else None
-        if message is None:
-            return messages if messages or _may_begin_stream(data) else None
-        messages.append(message)
-        data = data[end:]
-    return messages
-
-
 def _may_begin_stream(data: bytes) -> bool:
     """Whether `data`, which is not a whole message, may be the beginning of one with its length before it."""
     size = _LENGTH.unpack_from(data)[0]
@@ -247,6 +234,10 @@ class Dns:
         "The last evidence given."
         self._waiting: dict[tuple[bool, int], Message] = {}
         "UDP: queries without an answer yet, by who asked and message id."
+        self._queries: list[Message] = []
+        "TCP: the messages that the client began with."
+        self._position = 0
+        "TCP: where the client's next message begins."
 
     def feed(self, talk: Conversation) -> Answer:
         """UDP: each datagram is one message. TCP: the messages that both sides began with."""
@@ -270,9 +261,26 @@ class Dns:
         # What was asked first stays the flow's name until an answer links.
         return Opinion.MORE if self._given else _unlinked(message)
 
+    def _read_queries(self, client: bytes) -> bool:
+        """Take in whole messages, each once; False when the client does not begin like DNS."""
+        while len(client) - self._position >= _LENGTH.size and len(self._queries) < _MAX_WAITING:
+            start = self._position + _LENGTH.size
+            end = start + _LENGTH.unpack_from(client, self._position)[0]
+            if len(client) < end:
+                return bool(self._queries) or _may_begin_stream(client)
+            message = parse_message(client[start:end])
+            if message is None:
+                self._position = STREAM_LIMIT  # what follows is something else
+                return bool(self._queries)
+            self._queries.append(message)
+            self._position = end
+        return True
+
     def _feed_stream(self, client: bytes, server: bytes) -> Answer:
-        queries = _read_stream(client)
-        if queries is None or (queries and queries[0].is_reply):
+        if not self._read_queries(client):
+            return Opinion.NO
+        queries = self._queries
+        if queries and queries[0].is_reply:
             return Opinion.NO
         if not queries:
             return Opinion.NO if server else Opinion.MORE

@@ -36,6 +36,8 @@ _FIRST_BYTES = frozenset(opcode << 3 for opcode in _NAMES)
 _HEADER_BYTES = 9
 "Opcode and session id."
 _SESSION_ID_BYTES = 8
+_LEAST_DISTINCT = 4
+"Different bytes in a session id. Fewer have a chance of 1 in 10^9 in a random one; zeros and small numbers have fewer."
 _PACKET_ID_BYTES = 4
 _REPLAY_BYTES = 8
 "Replay id and time, 4 bytes each (packet_id.h, long form)."
@@ -103,6 +105,8 @@ class Control:
 def read_control(message: bytes, wrap: Wrap) -> Control | None:
     """The handshake packet that `message` is from its first to its last byte, laid out as `wrap` says, or None."""
     control = Control(message[0] >> 3, message[1:_HEADER_BYTES])
+    if len(set(control.session_id)) < _LEAST_DISTINCT:
+        return None
     if wrap.encrypted:
         return control if _read_encrypted(message, control) else None
     return control if _read_clear(message, wrap.hmac_bytes, control) else None

@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from middlebox.detect.base import UDP, Conversation
-from middlebox.detect.client_hello import client_facts, parse_client_hello
+from middlebox.detect.client_hello import client_facts, host_name, parse_client_hello
 from middlebox.detect.news import only_news
 from middlebox.detect.quic_packet import (
     CLIENT_LABEL,
@@ -49,6 +49,9 @@ MAX_CRYPTO = 16 * 1024
 MAX_ATTEMPTS = 4
 "Connection attempts remembered in a flow: the first, one after Retry, one after Version Negotiation, and a decoy."
 
+_SMALLEST_DATAGRAM = 1200
+"""Bytes of a datagram with a client's Initial. Servers must discard smaller ones (RFC 9000 section 14.1). A hello in
+such counts only as long as none comes in larger ones, or it could be a decoy with another name."""
 _TELLING_CONNECTION_ID = 4
 "A shorter connection ID in an answer could be chance."
 
@@ -161,6 +164,7 @@ class _Attempt:
     __slots__ = (
         "_crypto",
         "_filled",
+        "_is_from_small",
         "_keys",
         "answer",
         "destination_id",
@@ -186,7 +190,10 @@ class _Attempt:
         "How the other side answered; empty when it did not."
         self.facts: dict[str, object] | None = None
         "What the ClientHello tells, None as long as it may still come."
-        self._keys: tuple[int, InitialKeys] | None = None
+        self._keys: dict[tuple[int, bytes], InitialKeys] = {}
+        "By version and label."
+        self._is_from_small = True
+        "What `_crypto` holds came in datagrams that a server should have discarded."
         self._crypto = bytearray()
         self._filled = bytearray()
         "For each byte of `_crypto`, whether it has come."
@@ -205,12 +212,17 @@ class _Attempt:
         """Whether this attempt's key opens the packet; its CRYPTO frames are then taken in."""
         if not packet.is_initial:
             return False
-        if self._keys is None or self._keys[0] != packet.version:
-            self._keys = packet.version, initial_keys(packet.version, self.destination_id, CLIENT_LABEL)
-        payload = open_initial(packet, self._keys[1])
+        payload = open_initial(packet, self._derive_keys(packet.version, CLIENT_LABEL))
         if payload is None:
             return False
         self.opening = "an Initial packet opens under the key of its connection ID"
+        is_small = len(packet.datagram) < _SMALLEST_DATAGRAM
+        if is_small and not self._is_from_small:
+            return True
+        if self._is_from_small and not is_small:
+            self._is_from_small, self.facts = False, None
+            self._crypto.clear()
+            self._filled.clear()
         for offset, piece in crypto_frames(payload):
             self._put(offset, piece)
         if self.facts is None:
@@ -229,10 +241,12 @@ class _Attempt:
             return False
         if len(self.source_id) >= _TELLING_CONNECTION_ID:
             self.answer = "a long header is addressed to the other side's connection ID"
-        elif packet.is_initial and self.is_opened:
-            keys = initial_keys(packet.version, self.destination_id, SERVER_LABEL)
-            if open_initial(packet, keys) is not None:
-                self.answer = "an Initial packet opens under the key for answers to this connection"
+        elif (
+            packet.is_initial
+            and self.is_opened
+            and open_initial(packet, self._derive_keys(packet.version, SERVER_LABEL)) is not None
+        ):
+            self.answer = "an Initial packet opens under the key for answers to this connection"
         if self.answer:
             # RFC 9368: a server may answer in another version than the one it was asked in.
             self.version = packet.version
@@ -259,9 +273,14 @@ class _Attempt:
         start = 0
         for position in range(_CHLO_HEADER, min(_CHLO_HEADER + count * _CHLO_ENTRY, len(content)), _CHLO_ENTRY):
             end = int.from_bytes(content[position + 4 : position + _CHLO_ENTRY], "little")
-            if content[position : position + 4] == b"SNI\0" and values[start:end]:
-                self.facts["quic.sni"] = values[start:end].decode("ascii", "backslashreplace").lower().removesuffix(".")
+            if content[position : position + 4] == b"SNI\0" and (name := host_name(values[start:end])):
+                self.facts["quic.sni"] = name
             start = end
+
+    def _derive_keys(self, version: int, label: bytes) -> InitialKeys:
+        if (version, label) not in self._keys:
+            self._keys[version, label] = initial_keys(version, self.destination_id, label)
+        return self._keys[version, label]
 
     def _put(self, offset: int, piece: bytes) -> None:
         end = offset + len(piece)

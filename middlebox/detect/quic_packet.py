@@ -30,7 +30,8 @@ _SAMPLE_OFFSET, _SAMPLE_LENGTH = 4, 16
 _PADDING, _PING, _ACK, _ACK_ECN, _CRYPTO, _GOOGLE_CRYPTO, _CONNECTION_CLOSE = 0, 1, 2, 3, 6, 8, 0x1C
 "Frames that an Initial may hold, RFC 9000 section 17.2.2; T050 and its kin number CRYPTO differently."
 
-_NOT_PADDING = re.compile(rb"[^\0]")
+_WITH_CONTENT = re.compile(rb"[^\0\1]")
+"The next frame that is neither PADDING nor PING, which are one byte each."
 
 _SALT_DRAFT_22 = bytes.fromhex("7fbcdb0e7c66bbe9193a96cd21519ebd7a02644a")
 _SALT_DRAFT_23 = bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")
@@ -136,8 +137,8 @@ def crypto_frames(payload: bytes) -> Iterator[tuple[int, bytes]]:
     try:
         while position < len(payload):
             kind = next_integer()
-            if kind == _PADDING:
-                if content := _NOT_PADDING.search(payload, position):
+            if kind in (_PADDING, _PING):
+                if content := _WITH_CONTENT.search(payload, position):
                     position = content.start()
                 else:
                     return
@@ -156,7 +157,7 @@ def crypto_frames(payload: bytes) -> Iterator[tuple[int, bytes]]:
                 next_integer()
                 reason_length = next_integer()
                 position += reason_length
-            elif kind != _PING:
+            else:
                 return
     except IndexError:
         return

@@ -65,8 +65,9 @@ def _read_identification(data: bytes, start: int) -> Identification | None:
 def _skip_prelude(server: bytes) -> int:
     """The offset of the first line that is, or may become, the server's identification string."""
     at = 0
-    while not server.startswith(_MARK, at) and (end := server.find(b"\n", at, _MAX_PRELUDE)) >= 0:
-        at = end + 1
+    if not server.startswith(_MARK):
+        mark = server.find(b"\n" + _MARK, 0, _MAX_PRELUDE + len(_MARK))
+        at = 1 + (mark if mark >= 0 else server.rfind(b"\n", 0, _MAX_PRELUDE))
     if b"\0" in server[:at]:
         raise _NotSshError
     return at

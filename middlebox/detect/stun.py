@@ -39,6 +39,8 @@ _MAX_WAITING = 16
 "Unanswered requests remembered per flow: agents try a handful of addresses at once."
 _MAX_FOREIGN = 8
 "Datagrams of other kinds that may come before a flow's STUN is given up: media may start before its checks end."
+_MAX_STREAM_MESSAGES = 64
+"STUN messages read of one TCP direction: an allocation with its permissions and channels takes about ten."
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,30 +119,38 @@ class _Exchange:
         return Evidence(protocol, confidence, reason, {"stun.method": method}, more)
 
 
-def _read_stream(data: bytes) -> tuple[list[Message], bool]:
-    """The messages that one TCP direction begins with, and whether something else follows them."""
-    messages: list[Message] = []
-    while len(data) >= _FRAME.size + _PAIR.size + len(_COOKIE_BYTES):
-        start = 0 if data.startswith(_COOKIE_BYTES, _PAIR.size) else _FRAME.size
-        is_stun = data.startswith(_COOKIE_BYTES, start + _PAIR.size)
-        kind, length = _PAIR.unpack_from(data, start if is_stun else 0)
-        if is_stun:
-            end = start + _HEADER.size + length
-            if start and _FRAME.unpack_from(data)[0] != end - start:
-                return messages, True
-        elif kind in _CHANNELS and messages:
-            end = _PAIR.size + length + -length % 4
-        else:
-            return messages, True
-        if len(data) < end:
-            break
-        if is_stun:
-            message = parse_message(data[start:end])
-            if message is None:
-                return messages, True
-            messages.append(message)
-        data = data[end:]
-    return messages, False
+class _StreamSide:
+    """The messages that one TCP direction begins with. Every byte is read once."""
+
+    __slots__ = ("_position", "ended", "messages")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.ended = False
+        "Something else follows, or too much of the same."
+        self._position = 0
+
+    def read(self, stream: bytes) -> None:
+        """Take in what is new in `stream`, which only ever grows."""
+        while not self.ended and len(stream) - self._position >= _FRAME.size + _PAIR.size + len(_COOKIE_BYTES):
+            at = self._position
+            start = at if stream.startswith(_COOKIE_BYTES, at + _PAIR.size) else at + _FRAME.size
+            is_stun = stream.startswith(_COOKIE_BYTES, start + _PAIR.size)
+            kind, length = _PAIR.unpack_from(stream, start if is_stun else at)
+            if is_stun:
+                end = start + _HEADER.size + length
+                self.ended = start > at and _FRAME.unpack_from(stream, at)[0] != end - start
+            else:
+                end = at + _PAIR.size + length + -length % 4
+                self.ended = kind not in _CHANNELS or not self.messages
+            if self.ended or len(stream) < end:
+                return
+            if is_stun:
+                message = parse_message(stream[start:end])
+                if message is not None:
+                    self.messages.append(message)
+                self.ended = message is None or len(self.messages) >= _MAX_STREAM_MESSAGES
+            self._position = end
 
 
 class Stun:
@@ -163,6 +173,8 @@ class Stun:
         "UDP: what this flow has shown."
         self._foreign = 0
         "UDP: datagrams that were not STUN."
+        self._client, self._server = _StreamSide(), _StreamSide()
+        "TCP: what each side began with."
 
     def feed(self, talk: Conversation) -> Answer:
         """UDP: each datagram is one message. TCP: the messages that both sides began with."""
@@ -183,13 +195,16 @@ class Stun:
         return Opinion.NO if done or self._exchange.evidence(can_go_on=True) is None else Opinion.MORE
 
     def _feed_stream(self, client: bytes, server: bytes) -> Answer:
-        from_client, client_ended = _read_stream(client)
-        from_server, server_ended = _read_stream(server)
-        messages = [(message, True) for message in from_client] + [(message, False) for message in from_server]
+        self._client.read(client)
+        self._server.read(server)
+        messages = [
+            (message, side is self._client) for side in (self._client, self._server) for message in side.messages
+        ]
         exchange = _Exchange()
         # Requests first: ICE agents ask each other, and which side's bytes came first is not known here.
         for message, sent_by_client in sorted(messages, key=lambda item: item[0].message_class != _REQUEST):
             exchange.add(message, from_client=sent_by_client)
-        ended = client_ended or server_ended
-        evidence = exchange.evidence(can_go_on=not ended or not (exchange.linked or (client_ended and server_ended)))
+        ended = self._client.ended or self._server.ended
+        both_ended = self._client.ended and self._server.ended
+        evidence = exchange.evidence(can_go_on=not ended or not (exchange.linked or both_ended))
         return evidence or (Opinion.NO if ended else Opinion.MORE)

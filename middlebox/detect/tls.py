@@ -35,14 +35,17 @@ _RECORD_HEADER = 5
 _ALERT, _HANDSHAKE, _APPLICATION_DATA = 21, 22, 23
 "Record content types, RFC 8446 section 5.1."
 _MAJOR_VERSION = b"\x03"
-"First byte of every record version. The second one is not looked at: receivers must ignore it (RFC 8446 section 5.1)."
+"First byte of every record version. In alerts and data it must be this: little else tells those from noise."
+_MAX_MAJOR_VERSION = 0x0F
+"""In handshake records it must be ignored (RFC 8446 section 5.1), and Go's servers ignore it up to this number. DTLS
+counts down from 0xfe."""
 _MAX_PLAINTEXT = 1 << 14
 "Content of a record, RFC 8446 section 5.1."
 _MAX_CIPHERTEXT = _MAX_PLAINTEXT + 2048
 "Content of an application data record, RFC 5246 section 6.2.3; TLS 1.3 allows less."
 _ALERT_LENGTH = 2
-_ALERT_LEVELS = (1, 2)
-"Warning and fatal, RFC 8446 section 6."
+_WARNING, _FATAL = 1, 2
+"Levels of an alert, RFC 8446 section 6. After a warning the handshake may go on."
 
 _VERSION_NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 "As Suricata's EVE spells them."
@@ -65,8 +68,8 @@ class Tls:
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
     misses: ClassVar[str] = (
-        "TLS that starts after another protocol's greeting (STARTTLS), names behind Encrypted Client Hello, "
-        "and connections joined in the middle of a record."
+        "TLS that starts after another protocol's greeting (STARTTLS), names behind Encrypted Client Hello "
+        "or behind the first 16 kB, and connections joined in the middle of a record."
     )
 
     __slots__ = ("_client", "_given", "_server")
@@ -102,11 +105,12 @@ class Tls:
 
 def _judge_exchange(asking: "_Side", hello: ClientHello, answering: "_Side") -> Answer:
     """Evidence from the ClientHello of one side and whatever the other side answers."""
-    if answering.sent_alert:
-        return Evidence("tls", Confidence.CONFIRMED, "a TLS alert answers the ClientHello", asking.facts)
     if isinstance(answering.hello, ServerHello) and hello.could_be_answered_by(answering.hello):
         facts = asking.facts | _server_facts(answering.hello)
         return Evidence("tls", Confidence.CONFIRMED, "the ServerHello chose from what the ClientHello offered", facts)
+    if answering.sent_alert:
+        reason = "a TLS alert answers the ClientHello"
+        return Evidence("tls", Confidence.CONFIRMED, reason, asking.facts, more=not answering.is_settled)
     if answering.is_foreign or answering.hello is not None:
         return Opinion.NO
     if asking.is_sslv2:
@@ -129,9 +133,13 @@ def _version_name(version: int) -> str:
 
 
 class _Side:
-    """Reads one direction until its first handshake message, alert or application data record is whole."""
+    """Reads one direction until its first handshake message, fatal alert or application data record is whole.
+
+    Warnings are read over, before the hello and between its records: BoringSSL and Go forgive them there.
+    """
 
     __slots__ = (
+        "_alert",
         "_content",
         "_left",
         "_position",
@@ -142,6 +150,7 @@ class _Side:
         "is_foreign",
         "is_sslv2",
         "sent_alert",
+        "sent_fatal_alert",
     )
 
     def __init__(self) -> None:
@@ -150,6 +159,7 @@ class _Side:
         "What the ClientHello tells, once there is one."
         self.is_sslv2 = False
         self.sent_alert = False
+        self.sent_fatal_alert = False
         self.in_application_data = False
         self.is_foreign = False
         "This side does not speak TLS."
@@ -159,26 +169,29 @@ class _Side:
         self._left = 0
         "Content type of the record being read, and how many of its bytes are still to come."
         self._content = bytearray()
-        "Handshake or alert bytes, taken out of their records."
+        "Handshake bytes, taken out of their records."
+        self._alert = bytearray()
+        "The alert that is being read."
 
     def read(self, stream: bytes, *, midstream: bool) -> None:
         """Take in what is new in `stream`, which only ever grows."""
-        if self._is_settled or not stream:
+        if self.is_settled or not stream:
             return
         if self._position == 0 and stream[0] & 0x80:
             self.is_sslv2 = True
             self._settle(parse_sslv2_client_hello(stream))
         else:
             self._read_records(stream, midstream)
-        if len(stream) >= STREAM_LIMIT and not self._is_settled:
+        if len(stream) >= STREAM_LIMIT and not self.is_settled:
             # Whatever comes later will not be shown.
             self.in_application_data = self._type == _APPLICATION_DATA
             self._settle(parse_client_hello(bytes(self._content), cut=True))
             self.is_foreign = self.hello is None and not self.in_application_data
 
     @property
-    def _is_settled(self) -> bool:
-        return self.hello is not None or self.sent_alert or self.in_application_data or self.is_foreign
+    def is_settled(self) -> bool:
+        """Whether nothing more is read."""
+        return self.hello is not None or self.sent_fatal_alert or self.in_application_data or self.is_foreign
 
     @property
     def _has_message(self) -> bool:
@@ -187,26 +200,28 @@ class _Side:
         return len(self._content) >= MESSAGE_HEADER + length
 
     def _read_records(self, stream: bytes, midstream: bool) -> None:
-        while self._position < len(stream) and not self._is_settled and not self._has_message:
+        while self._position < len(stream) and not self.is_settled and not self._has_message:
             if self._left:
                 self._take(stream[self._position : self._position + self._left])
             elif not self._start_record(stream[self._position : self._position + _RECORD_HEADER], midstream):
                 break
-        if self._content and self._type == _HANDSHAKE and not self._is_settled:
+        if self._content and not self.is_settled:
             parse = parse_client_hello if self._content[0] == CLIENT_HELLO else parse_server_hello
             self._settle(parse(bytes(self._content)))
 
     def _start_record(self, header: bytes, midstream: bool) -> bool:
         """Judge a record header, or the first bytes of one; True when it is whole."""
-        if self._content:
-            # RFC 8446 section 5.1: between the records of one message there is no other record.
-            allowed: tuple[int, ...] = (_HANDSHAKE,)
-        else:
-            allowed = (_HANDSHAKE, _ALERT, _APPLICATION_DATA) if midstream else (_HANDSHAKE, _ALERT)
+        # Application data cannot come between the records of a hello.
+        may_be_data = midstream and not self._content
+        allowed = (_HANDSHAKE, _ALERT, _APPLICATION_DATA) if may_be_data else (_HANDSHAKE, _ALERT)
         self._type = header[0]
+        major_version = header[1:2] or _MAJOR_VERSION
+        is_version = (
+            major_version[0] <= _MAX_MAJOR_VERSION if self._type == _HANDSHAKE else major_version == _MAJOR_VERSION
+        )
         length = int.from_bytes(header[3:].ljust(2, b"\0"))
         most = _MAX_CIPHERTEXT if self._type == _APPLICATION_DATA else _MAX_PLAINTEXT
-        if self._type not in allowed or header[1:2] not in (b"", _MAJOR_VERSION) or length > most:
+        if self._type not in allowed or not is_version or length > most:
             self.is_foreign = True
         if self.is_foreign or len(header) < _RECORD_HEADER:
             return False
@@ -222,10 +237,16 @@ class _Side:
         if self._type == _APPLICATION_DATA:
             self.in_application_data = not self._left
             return
-        self._content += piece
-        if self._type == _ALERT and not self._left:
-            self.sent_alert = self._content[0] in _ALERT_LEVELS
-            self.is_foreign = not self.sent_alert
+        if self._type == _HANDSHAKE:
+            self._content += piece
+            return
+        self._alert += piece
+        if not self._left:
+            level = self._alert[0]
+            self._alert.clear()
+            self.sent_alert = self.sent_alert or level in (_WARNING, _FATAL)
+            self.sent_fatal_alert = level == _FATAL
+            self.is_foreign = level not in (_WARNING, _FATAL)
 
     def _settle(self, result: ClientHello | ServerHello | Opinion) -> None:
         if isinstance(result, Opinion):

@@ -125,6 +125,9 @@ def test_ja4_takes_the_highest_supported_version(versions: tuple[int, ...], expe
         (b"example.org.", "example.org"),
         (b"xn--bcher-kva.example", "xn--bcher-kva.example"),
         (b"b\xfccher.example", "b\\xfccher.example"),
+        (b"a\n\x1b[2J\x7f", "a\\x0a\\x1b[2j\\x7f"),
+        (b"a" * 255, "a" * 255),
+        (b"a" * 256, None),
         (b"", None),
         (b".", None),
     ],
@@ -135,6 +138,25 @@ def test_server_name_is_lower_case_without_final_dot_and_else_as_on_the_wire(wir
 
 def test_server_name_with_a_wrong_list_length_is_still_read() -> None:
     assert parsed(client_hello((0, b"\xff\xff" + server_name(b"a.example")[1][2:]))).sni == "a.example"
+
+
+def test_a_host_name_behind_names_of_another_type_is_found() -> None:
+    names = b"\1" + sized(b"other", 2) + b"\0" + sized(b"a.example", 2)
+    assert parsed(client_hello((0, sized(names, 2)))).sni == "a.example"
+
+
+def test_version_of_another_major_number_needs_supported_versions() -> None:
+    offered = supported_versions(0x0304)
+    assert parsed(client_hello(server_name(b"a.example"), offered, version=0x0404)).sni == "a.example"
+    assert parse_client_hello(client_hello(server_name(b"a.example"), version=0x0404)) is Opinion.NO
+
+
+def test_endless_lists_of_protocols_are_cut() -> None:
+    assert len(parsed(client_hello(alpn(*[b"x"] * 5000))).alpns) == 128
+
+
+def test_no_bytes_are_not_yet_a_hello_of_ssl_2() -> None:
+    assert parse_sslv2_client_hello(b"") is Opinion.MORE
 
 
 def test_a_name_that_is_not_a_host_name_is_no_server_name() -> None:
@@ -162,7 +184,6 @@ def test_every_prefix_asks_for_more_and_what_follows_is_ignored() -> None:
     ("offset", "byte", "refused_after"),
     [
         pytest.param(0, 2, 1, id="not a ClientHello"),
-        pytest.param(4, 2, 6, id="version 2.3"),
         pytest.param(38, 33, 39, id="session id longer than 32"),
         pytest.param(40, 5, 41, id="ciphers of odd length"),
         pytest.param(40, 0, 41, id="no ciphers"),

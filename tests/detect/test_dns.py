@@ -205,6 +205,14 @@ def test_pipelined_tcp_queries_may_be_answered_in_any_order() -> None:
     assert (evidence.confidence, evidence.facts["dns.rrtype"]) == (Confidence.CONFIRMED, "AAAA")
 
 
+@pytest.mark.parametrize("segment", [1, 1460])
+def test_what_follows_the_queries_does_not_undo_them(segment: int) -> None:
+    asked = with_length(DNS_QUERY) + with_length(b"\xff" * 40)
+    evidence = tcp(CLIENT(asked), SERVER(with_length(DNS_REPLY)), segment=segment)
+    assert evidence
+    assert evidence.confidence is Confidence.CONFIRMED
+
+
 @pytest.mark.parametrize(
     "messages",
     [

@@ -459,6 +459,14 @@ def test_a_reset_and_a_breach_in_one_segment_end_it_as_they_do_in_two() -> None:
     assert apart[1] is Opinion.NO
 
 
+@over_both
+def test_session_ids_of_zeros_or_small_numbers_are_another_protocol(over: Callable[..., Evidence | None]) -> None:
+    for session in (bytes(8), struct.pack("!Q", 0x01020000)):
+        reset = bytes([CLIENT_RESET << 3]) + session + bytes(5)
+        control = bytes([CONTROL << 3]) + session + b"\1" + bytes(4) + session + bytes(14)
+        assert over(CLIENT(reset), SERVER(control)) is None
+
+
 def test_two_packets_in_one_segment_are_both_read() -> None:
     ack, control = clear(ACK, HERE, echo=THERE), clear(CONTROL, HERE, payload=b"\x16\x03\x01")
     both = framed(CLIENT(ack))[1] + framed(CLIENT(control))[1]

@@ -265,6 +265,11 @@ def test_google_quic_in_clear_is_confirmed_by_its_connection_id(version: str, as
     assert finding(CLIENT(asked + b"no message")).confidence is Confidence.POSSIBLE
 
 
+def test_google_hello_lets_no_control_characters_into_events() -> None:
+    asked = b"\xc3Q046\x50" + GOOGLE_ID + bytes(20) + GOOGLE_HELLO.replace(b"Www.", b"W\x1b\nw")
+    assert finding(CLIENT(asked)).facts["quic.sni"] == "w\\x1b\\x0awexample.org"
+
+
 def test_google_hello_in_an_initial_names_the_server() -> None:
     sent = initial(b"\x08\0" + bytes([len(GOOGLE_HELLO)]) + GOOGLE_HELLO, version=int.from_bytes(b"Q050"))
     assert finding(CLIENT(sent)).facts == {"quic.version": "Q050", "quic.sni": "www.example.org"}
@@ -274,6 +279,21 @@ def test_junk_before_the_handshake_does_not_hide_it() -> None:
     junk = [CLIENT(b"\xc3" + bytes(range(60))), CLIENT(b"\0junk"), CLIENT(long_header(0, b"decoy", b"", size=40)[:-1])]
     assert len(junk) == MAX_JUNK - 1
     assert summary(finding(*junk, CLIENT(FIRST), SERVER(ANSWER))) == (Confidence.CONFIRMED, False, "www.example.org")
+
+
+@pytest.mark.parametrize("decoy_first", [True, False])
+def test_hello_in_a_datagram_that_servers_discard_does_not_hide_the_real_one(decoy_first: bool) -> None:
+    decoy, real = (
+        initial(crypto(0, client_hello(server_name(name))) + bytes(room))
+        for name, room in ((b"decoy.example", 0), (b"real.example", 1100))
+    )
+    assert len(decoy) < 1200 <= len(real)
+    evidence = last_evidence(answers(*map(CLIENT, (decoy, real) if decoy_first else (real, decoy))))
+    assert evidence
+    assert evidence.facts["quic.sni"] == "real.example"
+    alone = last_evidence(answers(CLIENT(decoy)))
+    assert alone
+    assert alone.facts["quic.sni"] == "decoy.example"
 
 
 def test_decoy_connections_do_not_hide_the_one_that_is_answered() -> None:

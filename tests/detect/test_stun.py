@@ -158,6 +158,14 @@ def test_channel_data_between_tcp_messages_is_stepped_over() -> None:
     assert evidence.protocol == "turn"
 
 
+def test_no_more_messages_are_read_of_a_stream_than_an_allocation_takes() -> None:
+    others = [stun(BINDING_OK, transaction=b"%012d" % number) for number in range(64)]
+    for kept, level in ((63, Confidence.CONFIRMED), (64, Confidence.PROBABLE)):
+        evidence = tcp(CLIENT(stun(BINDING)), SERVER(b"".join(others[:kept]) + stun(BINDING_OK)))
+        assert evidence
+        assert evidence.confidence is level
+
+
 @pytest.mark.parametrize(
     "data",
     [

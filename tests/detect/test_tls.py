@@ -26,6 +26,7 @@ from tests.detect.test_client_hello import SSLV2
 
 HELLO = client_hello(server_name(b"example.org"), alpn(b"h2"), supported_versions(0x0304, 0x0303))
 ANSWER = server_hello((43, numbers(0x0304)))
+WARNING = b"\x15\x03\x01\x00\x02\x01\x64"
 FATAL_ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 APPLICATION_DATA = records(bytes(100), content_type=23, version=0x0303)
 HELLO_FACTS = {
@@ -90,6 +91,28 @@ def test_client_hello_over_many_records_and_segments_is_read(record: int, segmen
 def test_records_of_odd_versions_and_without_content_are_read() -> None:
     stranger = records(HELLO[:9], version=0x03FF) + b"\x16\x03\x01\0\0" + records(HELLO[9:], version=0x0300, size=50)
     assert finding(CLIENT(stranger)).facts == HELLO_FACTS
+
+
+@pytest.mark.parametrize("major_version", [0, 2, 4, 15])
+def test_version_of_handshake_records_is_ignored(major_version: int) -> None:
+    odd = records(HELLO, version=major_version << 8 | 1)
+    assert finding(CLIENT(odd)) == finding(CLIENT(records(HELLO)))
+
+
+@pytest.mark.parametrize("segment", [1, 1460])
+@pytest.mark.parametrize("at", [0, 1, 60])
+def test_warnings_before_and_inside_the_hello_hide_nothing(at: int, segment: int) -> None:
+    said = records(HELLO[:at]) + WARNING * 3 + records(HELLO[at:])
+    evidence = finding(CLIENT(said), SERVER(records(ANSWER)), segment=segment)
+    assert (evidence.confidence, evidence.facts["tls.sni"]) == (Confidence.CONFIRMED, "example.org")
+
+
+@pytest.mark.parametrize("segment", [1, 1460])
+def test_server_hello_behind_a_warning_still_tells_its_version(segment: int) -> None:
+    warned = finding(CLIENT(records(HELLO)), SERVER(WARNING), segment=segment)
+    assert (warned.confidence, warned.reason) == (Confidence.CONFIRMED, "a TLS alert answers the ClientHello")
+    answered = finding(CLIENT(records(HELLO)), SERVER(WARNING + records(ANSWER)), segment=segment)
+    assert (answered.facts["tls.version"], answered.more) == ("TLS 1.3", False)
 
 
 def test_server_hello_over_many_records_confirms() -> None:
@@ -169,7 +192,6 @@ def test_sslv2_hello_is_possible_until_a_tls_server_answers(segment: int) -> Non
         pytest.param(b"\x16\x03\x01\x40\x01", 5, id="record longer than 2^14"),
         pytest.param(b"\x16\x03\x01\x41", 4, id="record longer than 2^14, seen early"),
         pytest.param(b"\x16\x03\x01\x00\x05\x00\x00", 6, id="HelloRequest"),
-        pytest.param(b"\x16\x03\x01\x00\x20\x01\x00\x00\x90\x02\x00", 11, id="ClientHello of version 2"),
         pytest.param(b"\x16\x03\x01\x00\x01\x01\x17", 7, id="other record inside the hello"),
         pytest.param(b"\x80\x2e\x04", 3, id="SSL 2.0 ServerHello"),
         pytest.param(b"\x15\x03\x03\x00\x02\x07\x28", 7, id="alert of no known level"),
