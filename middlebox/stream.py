@@ -24,11 +24,6 @@ class StreamSide:
         self.broken = False
         "A gap that could not be bridged: nothing more will come."
 
-    @property
-    def full(self) -> bool:
-        """True when all bytes within the limit have been delivered."""
-        return self._room == 0
-
     def open(self, sequence: int) -> None:
         """Note the sequence number of a SYN. The first byte of data follows it (RFC 9293 section 3.4)."""
         if self._next is None:
