@@ -6,7 +6,7 @@ Every packet gets exactly one decision, also after a bug of ours.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from middlebox import events
@@ -14,8 +14,9 @@ from middlebox.detect import DETECTORS
 from middlebox.detect.base import STREAM_LIMIT, Detector
 from middlebox.events import Event
 from middlebox.evidence import Confidence, Evidence, Opinion
-from middlebox.flow import TCP_CLOSED_IDLE_SECONDS, Flow, FlowTable, Inspection, Sighting, Totals
+from middlebox.flow import TCP_CLOSED_IDLE_SECONDS, Flow, FlowTable, Inspection, Kinds, Sighting, Totals
 from middlebox.fragments import Reassembler
+from middlebox.memories import Memories
 from middlebox.packet import ACK, FIN, RST, SYN, TCP, Fragment, Packet, Undecodable, decode
 from middlebox.policy.match import Matcher, Ruling, in_networks
 from middlebox.policy.rule import Mode, Policy
@@ -32,6 +33,10 @@ MAX_BYTES_INSPECTED = 2 * STREAM_LIMIT
 "Payload bytes shown to detectors, both directions."
 MAX_PACKETS_INSPECTED = 32_768
 "Packets of any kind: what ends the inspection of a connection that says nothing."
+MAX_INNER_FLOWS = 8
+"Ours: inner flows that are looked at within one tunnel."
+MAX_INNER_DEPTH = 3
+"Ours: tunnels within tunnels that are looked into."
 SWEEP_SECONDS = 1.0
 "How often the table is searched for idle flows."
 SWEEP_SHARE = 16
@@ -98,10 +103,8 @@ class Engine:
         self._is_home = in_networks(policy.home) if policy.home else None
         self._flows = FlowTable(max_flows, kernel_tells_ends=kernel_tells_ends)
         self._fragments = Reassembler()
-        self._detectors: dict[int, tuple[type[Detector], ...]] = {
-            transport: tuple(detector for detector in detectors if transport in detector.transports)
-            for transport in range(256)
-        }
+        self._kinds = {transport: Kinds.of(detectors, transport) for transport in range(256)}
+        self._memories = Memories()
         self._events: list[Event] = []
         self._bug: Exception | None = None
         "What a detector raised on the packet in hand."
@@ -260,13 +263,19 @@ class Engine:
             self._end(self._flows.idlest(), now)
         flow = Flow(packet, now, order=self.counters.packets)
         if self._is_home is None or self._is_home(flow.client) or self._is_home(flow.server):
-            detectors = self._detectors[packet.protocol]
-            flow.inspection = Inspection(detectors, tcp=packet.protocol == TCP, midstream=flow.midstream)
+            self._begin_inspection(flow)
         else:
             flow.decision = flow.answer = Decision(Verdict.PASS, settled=True)
         self._flows.add(flow)
         self.counters.flows += 1
         return flow
+
+    def _begin_inspection(self, flow: Flow) -> Inspection:
+        kinds, make = self._kinds[flow.transport], self._memories.maker(flow)
+        inspection = Inspection(kinds, make, tcp=flow.transport == TCP, midstream=flow.midstream)
+        inspection.conversation.facts = flow.facts
+        flow.inspection = inspection
+        return inspection
 
     def _inspect(self, flow: Flow, inspection: Inspection, packet: Packet, now: float, *, from_client: bool) -> bool:
         """Show the packet's payload to the detectors; True when anything is known that was not before."""
@@ -274,6 +283,8 @@ class Engine:
         for data, is_clients in inspection.in_order(packet, flow.start_sequence, from_client=from_client):
             inspection.say(data, packet.size, flow.packets, now, from_client=is_clients)
             changed |= self._feed(flow, inspection)
+            if inspection.unwrapper is not None:
+                changed |= self._look_inside(flow, inspection, inspection.unwrapper, now)
         if inspection.pending and self._is_spent(flow, inspection):
             inspection.give_up()
             changed = True
@@ -291,31 +302,86 @@ class Engine:
         )
 
     def _feed(self, flow: Flow, inspection: Inspection) -> bool:
+        """Show the newest payload to the detectors; True when evidence was found or a detector has finished."""
         talk = inspection.conversation
-        remaining: list[Detector] = []
-        found = False
-        for detector in inspection.detectors:
-            try:
-                answer = detector.feed(talk)
-            except Exception as error:
-                self._bug = error  # reported with the packet; this flow goes on without the detector
-                continue
-            if isinstance(answer, Evidence):
-                found = True
-                self._note(flow, detector, answer)
-                if answer.more:
+        asked, remaining, found = inspection.detectors, [], False
+        before = len(asked)
+        while asked:
+            fresh: list[Detector] = []
+            for detector in asked:
+                if detector.statistical and _excludes(flow, detector):
+                    continue
+                talk.protocol, talk.confidence = flow.protocol, flow.confidence
+                try:
+                    answer = detector.feed(talk)
+                except Exception as error:
+                    self._bug = error  # reported with the packet; this flow goes on without the detector
+                    continue
+                if answer is Opinion.MORE:
                     remaining.append(detector)
-            elif answer is Opinion.MORE:
-                remaining.append(detector)
-        finished = len(remaining) != len(inspection.detectors)
+                elif isinstance(answer, Evidence):
+                    found = True
+                    self._note(flow, detector, answer)
+                    fresh += inspection.build_on(answer)
+                    if detector.unwraps and answer.confidence >= Confidence.PROBABLE:
+                        inspection.unwrapper = detector
+                    if answer.more:
+                        remaining.append(detector)
+            before += len(fresh)
+            asked = fresh
+        if found:
+            remaining = [one for one in remaining if not (one.statistical and _excludes(flow, one))]
+        finished = len(remaining) != before
         inspection.detectors = remaining
+        if found or finished:
+            inspection.drop_hopeless(flow.protocol)
         return found or finished
+
+    def _look_inside(self, flow: Flow, inspection: Inspection, unwrapper: Detector, now: float) -> bool:
+        """Show the packet that the newest payload carries to detectors of its own; True when they found something.
+
+        What is found inside stands among the flow's evidence and in the fact `inner.protocols`. The flow keeps the name
+        of the tunnel, which may carry many inner flows.
+        """
+        try:
+            packet = decode(unwrapper.unwrap(inspection.conversation.data))
+        except Exception as error:
+            self._bug = error
+            inspection.unwrapper = None
+            return False
+        if not isinstance(packet, Packet) or inspection.depth >= MAX_INNER_DEPTH:
+            return False
+        inner = inspection.inside.get(packet.key)
+        if inner is None:
+            if len(inspection.inside) >= 2 * MAX_INNER_FLOWS:
+                return False
+            inner = Flow(packet, now, order=0)
+            self._begin_inspection(inner).depth = inspection.depth + 1
+            inspection.inside[inner.key] = inspection.inside[inner.reverse_key] = inner
+        from_client = packet.key == inner.key
+        inner.count(packet.length, now, from_client=from_client)
+        if inner.inspection is None:
+            return False
+        known = len(inner.sightings)
+        self._inspect(inner, inner.inspection, packet, now, from_client=from_client)
+        if not inner.pending:
+            inner.inspection = None
+        for sighting in inner.sightings[known:]:
+            evidence = replace(
+                sighting.evidence, reason=f"inside {flow.protocol}: {sighting.evidence.reason}", facts={}, proof=None
+            )
+            flow.add_sighting(Sighting(sighting.detector, flow.packets, evidence))
+        if inner.confidence is None or inner.confidence < Confidence.PROBABLE or len(inner.sightings) == known:
+            return False
+        names = {other.protocol for other in inspection.inside.values() if other.confidence is not None}
+        flow.facts["inner.protocols"] = sorted(names)
+        return True
 
     def _note(self, flow: Flow, detector: Detector, evidence: Evidence) -> None:
         flow.add_sighting(Sighting(detector.name, flow.packets, evidence))
         flow.facts.update(evidence.facts)
-        if _names_better(evidence, flow):
-            flow.protocol, flow.confidence = evidence.protocol, evidence.confidence
+        if _names_better(evidence, detector, flow):
+            flow.protocol, flow.confidence, flow.namer = evidence.protocol, evidence.confidence, type(detector)
 
     # --- decisions --------------------------------------------------------------------------------
 
@@ -437,13 +503,32 @@ def _headers(raw: bytes) -> bytes:
     return raw[: ((raw[0] & 0x0F) * 4 if raw[0] >> 4 == 4 else 40) + ERROR_TRANSPORT_BYTES]
 
 
-def _names_better(evidence: Evidence, flow: Flow) -> bool:
+def _is_recognised(flow: Flow) -> bool:
+    """Whether the flow has a name that does not rest on statistics."""
+    return (
+        flow.namer is not None
+        and not flow.namer.statistical
+        and flow.confidence is not None
+        and flow.confidence >= Confidence.PROBABLE
+    )
+
+
+def _excludes(flow: Flow, detector: Detector) -> bool:
+    """Whether what the flow was recognised as leaves no room for this statistical detector."""
+    return flow.protocol not in detector.builds_on and _is_recognised(flow)
+
+
+def _names_better(evidence: Evidence, detector: Detector, flow: Flow) -> bool:
     """Whether a flow should go by the name in `evidence` rather than by the one it has.
 
-    What is carried wins over what carries it, once it is at least probable: `openconnect`, not `tls`. Among
-    equals the surer one wins, and of equally sure ones the later.
+    A recognised protocol wins over a statistical name that does not build on it. Otherwise what is carried wins over
+    what carries it, once it is at least probable: `openconnect`, not `tls`. Among equals the surer one wins, and of
+    equally sure ones the later.
     """
-    if flow.confidence is None:
+    if flow.confidence is None or flow.namer is None:
+        return True
+    surely = evidence.confidence >= Confidence.PROBABLE and not detector.statistical
+    if flow.namer.statistical and surely and evidence.protocol not in flow.namer.builds_on:
         return True
     new = (evidence.confidence >= Confidence.PROBABLE and evidence.protocol not in CARRIERS, evidence.confidence)
     old = (flow.confidence >= Confidence.PROBABLE and flow.protocol not in CARRIERS, flow.confidence)

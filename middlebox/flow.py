@@ -4,10 +4,10 @@ All memory about a flow lives here. What detection needs is dropped when the flo
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from middlebox.detect.base import STREAM_LIMIT, Conversation, Detector
+from middlebox.detect.base import SIZES_LIMIT, STREAM_LIMIT, Conversation, Detector
 from middlebox.evidence import Confidence, Evidence, Proof
 from middlebox.packet import ACK, RST, SYN, TCP, TRANSPORT_NAMES, UDP, Packet
 from middlebox.stream import StreamSide
@@ -53,6 +53,27 @@ SLACK = 1_024
 "Ours: places of ended flows in the age order, beyond one for each living flow."
 
 
+Make = Callable[[type[Detector]], Detector]
+"Makes a detector for one flow, with the memory that it shares with others."
+
+
+@dataclass(slots=True, frozen=True)
+class Kinds:
+    """The detectors for one transport."""
+
+    first: tuple[type[Detector], ...]
+    "Those that begin with the first payload. Statistical ones stand last, so that they hear what the others found."
+    dependents: tuple[type[Detector], ...]
+    "Those that build on what others find."
+
+    @classmethod
+    def of(cls, detectors: Iterable[type[Detector]], transport: int) -> "Kinds":
+        """Sort out those that want to see `transport`."""
+        wanted = sorted((kind for kind in detectors if transport in kind.transports), key=lambda kind: kind.statistical)
+        first = tuple(kind for kind in wanted if not kind.builds_on)
+        return cls(first, tuple(kind for kind in wanted if kind.builds_on))
+
+
 class Sighting:
     """One piece of evidence, with who gave it and at which packet."""
 
@@ -68,15 +89,18 @@ class Inspection:
     """What is needed only while a flow is being looked at."""
 
     __slots__ = (
-        "_syn_data", "client_side", "conversation", "detectors", "inspected_bytes", "inspected_packets", "server_side",
-        "waiting",
+        "_syn_data", "client_side", "conversation", "dependents", "depth", "detectors", "inside", "inspected_bytes",
+        "inspected_packets", "make", "server_side", "unwrapper", "waiting",
     )  # fmt: skip
 
-    def __init__(self, detectors: tuple[type[Detector], ...], *, tcp: bool, midstream: bool) -> None:
-        self.waiting = detectors
+    def __init__(self, kinds: "Kinds", make: "Make", *, tcp: bool, midstream: bool) -> None:
+        self.waiting = kinds.first
         "Detectors to be made when the first payload comes. A flood of SYNs must not cost eight objects each."
         self.detectors: list[Detector] = []
         "Detectors that have not finished."
+        self.dependents = kinds.dependents
+        "Detectors that build on a name which the flow does not have yet."
+        self.make = make
         self.conversation = Conversation(midstream=midstream)
         self.client_side = StreamSide(STREAM_LIMIT) if tcp else None
         self.server_side = StreamSide(STREAM_LIMIT) if tcp else None
@@ -84,22 +108,29 @@ class Inspection:
         "Packets that brought payload in order, both directions."
         self.inspected_bytes = 0
         "Payload bytes shown to detectors, both directions."
+        self.unwrapper: Detector | None = None
+        "The detector that knows how to take inner packets out of this flow's payload."
+        self.inside: dict[bytes, Flow] = {}
+        "Inner flows by the key of either direction. They are in no table and have no verdict of their own."
+        self.depth = 0
+        "0 for what the network sees, 1 for what a tunnel in it carries, and so on."
         self._syn_data = b""
         "TCP: what came with the client's SYN, until the server's answer tells whether it was taken."
 
     @property
     def pending(self) -> Sequence[Detector | type[Detector]]:
         """Detectors that may still report something."""
-        return self.waiting or self.detectors
+        made: Sequence[Detector | type[Detector]] = self.waiting or self.detectors
+        return (*made, *self.dependents) if self.dependents else made
 
     def give_up(self) -> None:
         """Ask no detector any more."""
-        self.waiting, self.detectors = (), []
+        self.waiting, self.detectors, self.dependents, self.inside = (), [], (), {}
 
     def say(self, data: bytes, size: int, packet: int, now: float, *, from_client: bool) -> None:
         """Add new payload to the conversation that detectors look at."""
         if self.waiting:
-            self.detectors = [detector() for detector in self.waiting]
+            self.detectors = [self.make(kind) for kind in self.waiting]
             self.waiting = ()
         talk = self.conversation
         if self.client_side is not None:
@@ -108,8 +139,36 @@ class Inspection:
             else:
                 talk.server += data
         talk.data, talk.from_client, talk.packet, talk.size, talk.now = data, from_client, packet, size, now
+        if len(talk.sizes) < SIZES_LIMIT:
+            talk.sizes.append(size if from_client else -size)
+            talk.times.append(now)
         self.inspected_packets += 1
         self.inspected_bytes += len(data)
+
+    def build_on(self, evidence: Evidence) -> list[Detector]:
+        """The detectors, now made, that build on the name which this evidence gives."""
+        if evidence.confidence < Confidence.PROBABLE or not self.dependents:
+            return []
+        fresh = [self.make(kind) for kind in self.dependents if evidence.protocol in kind.builds_on]
+        if fresh:
+            self.dependents = tuple(kind for kind in self.dependents if evidence.protocol not in kind.builds_on)
+        return fresh
+
+    def drop_hopeless(self, protocol: str) -> None:
+        """Forget dependents whose name neither the flow has nor any detector at work could still give it."""
+        if not self.dependents:
+            return
+        names = {protocol}
+        for detector in self.waiting or self.detectors:
+            names.update(detector.protocols)
+        hopeful = self.dependents
+        while True:
+            kept = tuple(kind for kind in hopeful if not names.isdisjoint(kind.builds_on))
+            reachable = names.union(*(kind.protocols for kind in kept))
+            if reachable == names:
+                break
+            names = reachable
+        self.dependents = kept
 
     def in_order(
         self, packet: Packet, start_sequence: int | None, *, from_client: bool
@@ -148,9 +207,9 @@ class Flow:
     __slots__ = (
         "answer", "approved", "bytes_to_client", "bytes_to_server", "client", "client_port", "closing", "confidence",
         "decided_at", "decided_for", "decision", "ended", "facts", "finished_sides", "inspection", "key", "last_seen",
-        "logged", "midstream", "order", "packets_to_client", "packets_to_server", "passed_bytes", "passed_packets",
-        "proofs", "protocol", "refused", "refused_bytes", "refused_packets", "reverse_key", "server", "server_port",
-        "sightings", "start", "start_sequence", "transport", "unanswered_syn",
+        "logged", "midstream", "namer", "order", "packets_to_client", "packets_to_server", "passed_bytes",
+        "passed_packets", "proofs", "protocol", "refused", "refused_bytes", "refused_packets", "reverse_key", "server",
+        "server_port", "sightings", "start", "start_sequence", "transport", "unanswered_syn",
     )  # fmt: skip
 
     def __init__(self, packet: Packet, now: float, order: int) -> None:
@@ -190,6 +249,8 @@ class Flow:
         "The most specific protocol that evidence supports so far."
         self.confidence: Confidence | None = None
         "How sure that name is."
+        self.namer: type[Detector] | None = None
+        "The kind of detector that gave the name."
         self.facts: dict[str, object] = {}
         self.proofs: list[Proof] = []
         self.approved: str | None = None

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.fragments": ("middlebox.packet",),
     "middlebox.stream": ("middlebox.packet",),
     "middlebox.flow": ("middlebox.packet", "middlebox.stream", *_FACTS, *_CONTRACT),
+    "middlebox.memories": ("middlebox.flow", *_CONTRACT),
     "middlebox.detect": ("middlebox.detect", "middlebox.evidence", "middlebox.protocols"),
     "middlebox.policy.rule": _FACTS,
     "middlebox.policy.approval": _MATCHING,
@@ -44,8 +45,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.policy": ("middlebox.policy", "middlebox.detect", *_FACTS),
     "middlebox.events": ("middlebox.flow", "middlebox.policy.match", *_MATCHING),
     "middlebox.engine": (
-        "middlebox.events", "middlebox.detect", "middlebox.flow", "middlebox.fragments", "middlebox.packet",
-        "middlebox.stream", "middlebox.policy.match", *_MATCHING,
+        "middlebox.events", "middlebox.detect", "middlebox.flow", "middlebox.fragments", "middlebox.memories",
+        "middlebox.packet", "middlebox.stream", "middlebox.policy.match", *_MATCHING,
     ),
 }  # fmt: skip
 "Of our own modules. The row with the longest fitting name counts; modules without a row are shells."

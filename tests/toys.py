@@ -27,7 +27,7 @@ def toy(
     """A detector class without memory: its answer is a function of the conversation."""
     detector_name, its_protocols, its_facts, its_transports, level = name, protocols, facts, transports, reaches
 
-    class Toy:
+    class Toy(Detector):
         name: ClassVar[str] = detector_name
         transports: ClassVar[tuple[int, ...]] = its_transports
         protocols: ClassVar[tuple[str, ...]] = its_protocols
@@ -42,7 +42,7 @@ def toy(
     return Toy
 
 
-class VpnToy:
+class VpnToy(Detector):
     """`hello` is possible, `welcome` from the server confirms; `key:` shows a proof; `mid` confirms at once.
 
     A welcome answers the last key, as a WireGuard response answers one initiation.

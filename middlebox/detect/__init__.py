@@ -10,5 +10,16 @@ from middlebox.detect.stun import Stun
 from middlebox.detect.tls import Tls
 from middlebox.detect.wireguard import WireGuard
 
-DETECTORS: tuple[type[Detector], ...] = (Dns, Http, OpenVpn, Quic, Ssh, Stun, Tls, WireGuard)
-"Every detector the engine runs, in the order in which they are asked."
+DETECTORS: tuple[type[Detector], ...] = (
+    # Carriers
+    Dns,
+    Http,
+    Quic,
+    Ssh,
+    Stun,
+    Tls,
+    # VPNs
+    OpenVpn,
+    WireGuard,
+)
+"Every detector the engine runs. Statistical ones are asked last."

@@ -10,7 +10,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812
 from typing import ClassVar
 
-from middlebox.detect.base import STREAM_LIMIT, TCP, UDP, Conversation
+from middlebox.detect.base import STREAM_LIMIT, TCP, UDP, Conversation, Detector
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
@@ -216,7 +216,7 @@ def _may_begin_stream(data: bytes) -> bool:
     return _is_sane_header(flags, tuple(counts), size)
 
 
-class Dns:
+class Dns(Detector):
     """Finds a query, then the reply that repeats its id and question."""
 
     name: ClassVar[str] = "dns"

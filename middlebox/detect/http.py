@@ -6,7 +6,7 @@ The one rule: only the method, the host and the status leave this file; never a 
 import re
 from typing import ClassVar
 
-from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation
+from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation, Detector
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
@@ -103,7 +103,7 @@ def _feed_http2(client: bytes, server: bytes) -> Answer:
     return Evidence("http", Confidence.CONFIRMED, "a SETTINGS frame answers the HTTP/2 preface")
 
 
-class Http:
+class Http(Detector):
     """Finds a request line and its host, then the status line that answers it."""
 
     name: ClassVar[str] = "http"

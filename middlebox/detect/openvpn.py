@@ -13,7 +13,7 @@ Who is client and who is server is read from the opcodes, not from who opened th
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from middlebox.detect.base import STREAM_LIMIT, TCP, UDP, Conversation
+from middlebox.detect.base import STREAM_LIMIT, TCP, UDP, Conversation, Detector
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion, Proof
 
 # The first byte holds the opcode in its high 5 bits and the key id in the low 3 (ssl_pkt.h). A handshake has
@@ -244,7 +244,7 @@ class Side:
         return next((session.reset for session in reversed(self.sessions.values()) if session.reset), None)
 
 
-class OpenVpn:
+class OpenVpn(Detector):
     """Recognises the handshake of an OpenVPN session in TLS mode, plain or with any of its wraps."""
 
     name: ClassVar[str] = "openvpn"

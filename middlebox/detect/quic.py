@@ -22,7 +22,7 @@ import re
 from dataclasses import replace
 from typing import ClassVar
 
-from middlebox.detect.base import UDP, Conversation
+from middlebox.detect.base import UDP, Conversation, Detector
 from middlebox.detect.client_hello import client_facts, host_name, parse_client_hello
 from middlebox.detect.news import only_news
 from middlebox.detect.quic_packet import (
@@ -67,7 +67,7 @@ _CHLO_HEADER, _CHLO_ENTRY = 8, 8
 "Tag and number of entries; then for each entry its tag and where its value ends."
 
 
-class Quic:
+class Quic(Detector):
     """Recognises QUIC versions 1 and 2, their drafts and Google QUIC, on any port."""
 
     name: ClassVar[str] = "quic"

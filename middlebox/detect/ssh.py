@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar
 
-from middlebox.detect.base import TCP, Conversation
+from middlebox.detect.base import TCP, Conversation, Detector
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
@@ -117,7 +117,7 @@ def _answer(client: bytes, server: bytes) -> Answer:
     return Opinion.MORE
 
 
-class Ssh:
+class Ssh(Detector):
     """Finds both identification strings, then a key exchange message."""
 
     name: ClassVar[str] = "ssh"

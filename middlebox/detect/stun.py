@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar
 
-from middlebox.detect.base import TCP, UDP, Conversation
+from middlebox.detect.base import TCP, UDP, Conversation, Detector
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
@@ -153,7 +153,7 @@ class _StreamSide:
             self._position = end
 
 
-class Stun:
+class Stun(Detector):
     """Finds a request, then the response that repeats its transaction id."""
 
     name: ClassVar[str] = "stun"

@@ -17,7 +17,7 @@ noise has about one chance in 2^35 for that, but nothing links the two sides.
 
 from typing import ClassVar
 
-from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation
+from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation, Detector
 from middlebox.detect.client_hello import (
     CLIENT_HELLO,
     MESSAGE_HEADER,
@@ -51,7 +51,7 @@ _VERSION_NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLS 1.1", 0x0303: "
 "As Suricata's EVE spells them."
 
 
-class Tls:
+class Tls(Detector):
     """Recognises TLS 1.0 to 1.3 and SSL 3.0, and SSL 2.0 compatible hellos, on any port."""
 
     name: ClassVar[str] = "tls"

@@ -9,7 +9,7 @@ Layout: the WireGuard paper, section 5.4 (all numbers little-endian, the three b
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from middlebox.detect.base import UDP, Conversation
+from middlebox.detect.base import UDP, Conversation, Detector
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion, Proof
 
 _INITIATION, _RESPONSE, _COOKIE, _DATA = (bytes((number, 0, 0, 0)) for number in (1, 2, 3, 4))
@@ -79,7 +79,7 @@ class Side:
         return is_first
 
 
-class WireGuard:
+class WireGuard(Detector):
     """Recognises WireGuard from its handshake, and from data when the handshake was before our time."""
 
     name: ClassVar[str] = "wireguard"

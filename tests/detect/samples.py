@@ -3,15 +3,24 @@
 Everything here is written by hand or derived from fixed bytes, so a failing law can be read.
 """
 
-import random
 import struct
-from dataclasses import dataclass
 
 from middlebox.detect.base import TCP, UDP
 from middlebox.evidence import Confidence
-from tests.detect.conversations import CLIENT, SERVER, Message
+from tests.detect import (
+    samples_classic_vpn,
+    samples_clear_proxies,
+    samples_covered,
+    samples_obfuscated,
+    samples_openvpn_wireguard,
+    samples_ordinary_tcp,
+    samples_ordinary_udp,
+    samples_overlays,
+)
+from tests.detect.conversations import CLIENT, SERVER
 from tests.detect.hellos import alpn, client_hello, numbers, records, server_hello, server_name, supported_versions
 from tests.detect.initials import RFC_CLIENT_FRAMES, RFC_SERVER_INITIAL, initial
+from tests.detect.sample import Sample, lookalike, noise, with_length
 
 QUERY_NAME = b"\x03www\x07example\x03org\x00"
 DNS_QUERY = struct.pack("!6H", 0x2B67, 0x0100, 1, 0, 0, 0) + QUERY_NAME + b"\x00\x01\x00\x01"
@@ -31,11 +40,6 @@ SSH_CLIENT = b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"
 SSH_SERVER = b"SSH-2.0-dropbear_2022.83\r\n"
 
 STUN_COOKIE = b"\x21\x12\xa4\x42"
-
-
-def with_length(message: bytes) -> bytes:
-    """A message as TCP carries it: DNS, OpenVPN, and STUN when ICE uses it over TCP."""
-    return struct.pack("!H", len(message)) + message
 
 
 def key_exchange(padding: int = 6) -> bytes:
@@ -68,27 +72,11 @@ TLS_ANSWER = records(server_hello((43, numbers(0x0304))))
 QUIC_CLIENT = initial(RFC_CLIENT_FRAMES)
 
 
-def noise(size: int) -> bytes:
-    """Bytes that look encrypted, the same on every run."""
-    return random.Random(size).randbytes(size)
-
-
 WIREGUARD_INITIATION = struct.pack("<II", 1, 0x5EED0001) + noise(124) + bytes(16)
 WIREGUARD_RESPONSE = struct.pack("<III", 2, 0x5EED0002, 0x5EED0001) + noise(64) + bytes(16)
 
 OPENVPN_RESET = b"\x38client-s\x00" + bytes(4)
 OPENVPN_ANSWER = b"\x40server-s\x01" + bytes(4) + b"client-s" + bytes(4)
-
-
-@dataclass(slots=True, frozen=True)
-class Sample:
-    """One exchange, and what the detector it is listed under must make of it in the end."""
-
-    name: str
-    transport: int
-    messages: tuple[Message, ...]
-    protocol: str
-    confidence: Confidence
 
 
 SAMPLES: dict[str, list[Sample]] = {
@@ -179,14 +167,10 @@ SAMPLES: dict[str, list[Sample]] = {
 "Detector name to its samples. At least one must reach the detector's highest confidence in `packets_needed` packets."
 
 
-def _lookalike(name: str, transport: int, *messages: Message) -> Sample:
-    return Sample(name, transport, messages, "unknown", Confidence.POSSIBLE)
-
-
 NETBIOS_NAME = b"\x20EGEJEMEFFDEFFCFGEFFCCACACACACACA\x00"
 
 LOOKALIKES: list[Sample] = [
-    _lookalike(
+    lookalike(
         "netbios-name-service",
         UDP,
         CLIENT(struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + NETBIOS_NAME + b"\x00\x20\x00\x01"),
@@ -199,29 +183,42 @@ LOOKALIKES: list[Sample] = [
             + bytes(6)
         ),
     ),
-    _lookalike(
-        "rtp", UDP, *(CLIENT(struct.pack("!BBHII", 0x80, 0, n, n * 160, 0x1234) + bytes(160)) for n in range(4))
-    ),
-    _lookalike("dtls", UDP, CLIENT(b"\x16\xfe\xfd" + bytes(8) + b"\x00\x20\x01" + bytes(31))),
-    _lookalike("channel-data", UDP, CLIENT(b"\x40\x00\x00\x04data"), SERVER(b"\x40\x00\x00\x04data")),
-    _lookalike("zeros", UDP, CLIENT(bytes(12)), SERVER(bytes(20)), CLIENT(bytes(64))),
-    _lookalike(
+    lookalike("rtp", UDP, *(CLIENT(struct.pack("!BBHII", 0x80, 0, n, n * 160, 0x1234) + bytes(160)) for n in range(4))),
+    lookalike("dtls", UDP, CLIENT(b"\x16\xfe\xfd" + bytes(8) + b"\x00\x20\x01" + bytes(31))),
+    lookalike("channel-data", UDP, CLIENT(b"\x40\x00\x00\x04data"), SERVER(b"\x40\x00\x00\x04data")),
+    lookalike("zeros", UDP, CLIENT(bytes(12)), SERVER(bytes(20)), CLIENT(bytes(64))),
+    lookalike(
         "rtsp",
         TCP,
         CLIENT(b"OPTIONS rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
         SERVER(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
     ),
-    _lookalike(
+    lookalike(
         "sip",
         TCP,
         CLIENT(b"REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1\r\n\r\n"),
         SERVER(b"SIP/2.0 200 OK\r\n\r\n"),
     ),
-    _lookalike("icecast", TCP, CLIENT(b"GET /stream HTTP/1.0\r\n\r\n"), SERVER(b"ICY 200 OK\r\nicy-name: x\r\n\r\n")),
-    _lookalike("smtp", TCP, SERVER(b"220 mail.example.org ESMTP\r\n"), CLIENT(b"EHLO client.example.org\r\n")),
-    _lookalike("vnc", TCP, SERVER(b"RFB 003.008\n"), CLIENT(b"RFB 003.008\n")),
-    _lookalike(
-        "http-at-ssh", TCP, CLIENT(HTTP_REQUEST), SERVER(SSH_SERVER + b"Invalid SSH identification string.\r\n")
-    ),
+    lookalike("icecast", TCP, CLIENT(b"GET /stream HTTP/1.0\r\n\r\n"), SERVER(b"ICY 200 OK\r\nicy-name: x\r\n\r\n")),
+    lookalike("smtp", TCP, SERVER(b"220 mail.example.org ESMTP\r\n"), CLIENT(b"EHLO client.example.org\r\n")),
+    lookalike("vnc", TCP, SERVER(b"RFB 003.008\n"), CLIENT(b"RFB 003.008\n")),
+    lookalike("http-at-ssh", TCP, CLIENT(HTTP_REQUEST), SERVER(SSH_SERVER + b"Invalid SSH identification string.\r\n")),
 ]
 "Exchanges that no detector may call confirmed: near misses, and protocols without a detector of their own yet."
+
+FAMILIES = (
+    samples_classic_vpn,
+    samples_openvpn_wireguard,
+    samples_overlays,
+    samples_clear_proxies,
+    samples_obfuscated,
+    samples_covered,
+    samples_ordinary_tcp,
+    samples_ordinary_udp,
+)
+"Modules with further samples, so that no file becomes too long."
+
+for family in FAMILIES:
+    for name, samples in family.SAMPLES.items():
+        SAMPLES.setdefault(name, []).extend(samples)
+    LOOKALIKES.extend(family.LOOKALIKES)

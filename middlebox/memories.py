@@ -1,0 +1,54 @@
+"""What detectors remember across flows: one memory for each detector and client, service or pair of hosts.
+
+Only detectors that declare `remembers` get one. The one rule: the number of memories is bounded here, the size of each
+by its own class, so the whole is bounded.
+"""
+
+from collections.abc import Callable
+
+from middlebox.detect.base import Detector, Scope
+from middlebox.flow import Flow, Make
+
+MAX_MEMORIES = 16_384
+"Ours: memories kept over all detectors. The one that was longest without a new flow goes first."
+
+
+class Memories:
+    """Finds the memory that a detector of a flow shares with others."""
+
+    def __init__(self, at_most: int = MAX_MEMORIES) -> None:
+        self._memories: dict[tuple[str, bytes], object] = {}
+        "In the order of their last use."
+        self._at_most = at_most
+
+    def __len__(self) -> int:
+        return len(self._memories)
+
+    def maker(self, flow: Flow) -> Make:
+        """A function that makes detectors for this flow. It must not hold the flow, which will hold it."""
+        client, server, service = flow.client, flow.server, bytes((flow.transport,)) + flow.server_port.to_bytes(2)
+
+        def make(kind: type[Detector]) -> Detector:
+            if kind.remembers is None:
+                return kind()
+            match kind.remembers:
+                case Scope.CLIENT:
+                    subject = client
+                case Scope.SERVICE:
+                    subject = service + server
+                case Scope.PAIR:
+                    subject = min(client, server) + max(client, server)
+            with_memory: Callable[[object], Detector] = kind
+            return with_memory(self._find(kind, subject))
+
+        return make
+
+    def _find(self, kind: type[Detector], subject: bytes) -> object:
+        key = (kind.name, subject)
+        memory = self._memories.pop(key, None)
+        if memory is None:
+            memory = kind.memory()
+            if len(self._memories) >= self._at_most:
+                del self._memories[next(iter(self._memories))]
+        self._memories[key] = memory
+        return memory

@@ -1,0 +1,9 @@
+"""Sample exchanges: OpenVPN beyond its handshake, and the WireGuard family."""
+
+from tests.detect.sample import Sample
+
+SAMPLES: dict[str, list[Sample]] = {}
+"Detector name to its samples."
+
+LOOKALIKES: list[Sample] = []
+"Exchanges that no detector may call confirmed."
