@@ -24,7 +24,7 @@ install: .venv/installed ## Install the package and its tools into .venv
 		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y --no-install-recommends python3 >/dev/null; }
 	@$(SUDO) python3 middlebox/lab/install.py build
 	python3 -m venv .venv
-	$(RUN)/pip install --quiet --editable '.[lab,dev]'
+	$(RUN)/pip install --quiet --editable '.[lab,dev,accuracy]'
 	@touch $@
 
 format: install ## Format the code
@@ -52,7 +52,6 @@ lab: install ## Real clients through a real gateway: make lab SCENARIO=default D
 
 accuracy: install ## Measure every detector on every labelled capture: docs/accuracy.md, build/accuracy.html
 	@$(SUDO) python3 middlebox/lab/install.py accuracy
-	$(RUN)/pip install --quiet --editable '.[accuracy]'
 	$(RUN)/python -m middlebox.accuracy $(patsubst %/manifest.jsonl,%,$(filter-out %/hostile/manifest.jsonl,$(LABELLED))) \
 	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED)))
 

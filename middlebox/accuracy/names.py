@@ -20,7 +20,7 @@ _SAME: dict[str, str] = {
     "http-proxy": "http_proxy", "shadowsocks": "shadowsocks", "trojan": "trojan", "vmess": "vmess",
     "ultrasurf": "ultrasurf", "psiphon": "psiphon", "dnscrypt": "dnscrypt", "doh": "doh doh_dot", "doq": "doq",
     "dot": "dot", "dns-tunnel": "dnstunnel iodine dnscat", "websocket-tunnel": "wstunnel", "ssh": "ssh",
-    "http": "http", "tls": "tls ssl", "quic": "quic gquic", "dns": "dns", "mdns": "mdns", "llmnr": "llmnr",
+    "http": "http", "tls": "tls ssl", "quic": "quic gquic", "dns": "dns ordinary-dns", "mdns": "mdns", "llmnr": "llmnr",
     "nbns": "nbns", "ntp": "ntp", "dhcp": "dhcp dhcpv6", "smtp": "smtp", "imap": "imap", "pop3": "pop pop3",
     "ftp": "ftp ftp_control", "telnet": "telnet", "stun": "stun", "dtls": "dtls", "rtp": "rtp srtp", "rtcp": "rtcp",
     "sip": "sip", "bittorrent": "bittorrent bt-dht", "utp": "bt-utp", "smb": "smb smb2 smbv1 smbv23 nbss",
