@@ -1,7 +1,7 @@
 """Samples taken from the capture library: a detector with a capture needs no sample written by hand.
 
-A flow whose description says that it truly is one of a detector's protocols becomes a sample of it: the payload that the
-engine would show, in order, at most MAX_MESSAGES of them. It must reach the detector's highest confidence.
+A flow whose description says that it truly is one of a detector's protocols becomes a sample of it: the payload that
+the engine would show, in order, at most MAX_MESSAGES of them. It must reach the detector's highest confidence.
 """
 
 from collections.abc import Iterator
