@@ -3,6 +3,7 @@
 from middlebox.detect.base import Detector
 from middlebox.detect.dns import Dns
 from middlebox.detect.http import Http
+from middlebox.detect.nats import Nats
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.quic import Quic
 from middlebox.detect.ssh import Ssh
@@ -21,5 +22,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     # VPNs
     OpenVpn,
     WireGuard,
+    # Message brokers
+    Nats,
 )
 "Every detector the engine runs. Statistical ones are asked last."
