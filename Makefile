@@ -6,11 +6,13 @@
 SHELL := /bin/bash
 SCENARIO ?= default
 DRIVER ?= auto
+FLOWS ?= 5000
+SEED ?= 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab clean
+.PHONY: help install format check test test-fast lab ordinary clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +49,11 @@ test: check ## Every test there is: pure, kernel, rules, lab, Docker
 lab: install ## Real clients through a real gateway: make lab SCENARIO=default DRIVER=docker|netns
 	@$(SUDO) python3 middlebox/lab/install.py $(DRIVER)
 	$(SUDO) $(RUN)/middlebox lab run $(SCENARIO) --driver $(DRIVER)
+
+ordinary: install ## Ordinary traffic by real programs, with the truth about it: make ordinary FLOWS=100000 SEED=1
+	@$(SUDO) python3 middlebox/lab/install.py ordinary
+	@$(RUN)/pip install --quiet --editable '.[lab,dev,ordinary]'
+	$(SUDO) $(RUN)/python -m middlebox.lab.ordinary --flows $(FLOWS) --seed $(SEED) --out build/ordinary
 
 clean: ## Remove what was built, installed into .venv or cached
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
