@@ -24,8 +24,8 @@ _V2_FLAGS = 0x00E0
 "From the supernode, a socket follows, options follow."
 _V2_TYPE_MASK = 0x001F
 _V2_LEAST_BODY_BYTES = 4
-_MAC = slice(20, 26)
-"Version 1: the sender's Ethernet address."
+_V1_SENDER_AT, _GROUP_BIT = 20, 0x01
+"The sender's Ethernet address, which is no group's."
 _MAX_STRANGERS = 4
 
 Community = tuple[int, bytes]
@@ -46,7 +46,7 @@ def community_of(data: bytes) -> Community | None:
         if len(data) < _V1_HEADER_BYTES + len(_V1_END) or data[1] not in _V1_TYPES or data[3] > 1:
             return None
         name = _name(data[4 : 4 + _V1_COMMUNITY_BYTES], zero_filled=False)
-        is_sender = not data[_MAC.start] & 1 and any(data[_MAC])
+        is_sender = not data[_V1_SENDER_AT] & _GROUP_BIT
         return (1, name) if name and is_sender and data.endswith(_V1_END) else None
     for size in _V2_COMMUNITY_BYTES.get(version, ()):
         if len(data) < 4 + size + _V2_LEAST_BODY_BYTES:

@@ -104,9 +104,7 @@ class Nebula(Detector):
             return self._pass_over()
         announced = bytes((_INITIATOR_INDEX,)) + _varint(int.from_bytes(index))
         if announced in other.first_message:
-            return self._found(
-                Confidence.CONFIRMED, "the handshake's answer goes to the index that its first message has"
-            )
+            return self._found(Confidence.CONFIRMED, "the handshake's answer goes to the index in its first message")
         if self._given is None:
             return self._found(Confidence.PROBABLE, "the second message of a handshake")
         return self._go_on(progress=False)

@@ -1,7 +1,7 @@
 """tinc: greetings in clear over TCP, and encrypted packets over UDP between the same two hosts.
 
-The one rule: `confirmed` needs a greeting from both sides; UDP is tinc's only between hosts that have greeted each other,
-and certain only when its lengths, or the node names' hashes in it, are as tinc makes them.
+The one rule: `confirmed` needs a greeting from both sides; UDP is tinc's only between hosts that have greeted each
+other, and certain only when its lengths, or the node names' hashes in it, are as tinc makes them.
 Sources: tinc 1.0 protocol_auth.c (send_id), protocol.h; net_packet.c (legacy packets; SPTPS packets of tinc 1.1).
 """
 

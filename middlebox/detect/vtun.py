@@ -1,7 +1,7 @@
 """vtun: a conversation of 50-byte lines in clear over TCP, then frames over it, or over UDP between the same hosts.
 
-The one rule: `confirmed` needs the server's greeting and the client's answer to it; UDP is vtun's only between hosts that
-have had that conversation, and only when each datagram begins with its own length.
+The one rule: `confirmed` needs the server's greeting and the client's answer to it; UDP is vtun's only between hosts
+that have had that conversation, and only when each datagram begins with its own length.
 Sources: vtun 3.0 auth.c (lines), lib.c (print_p, VTUN_MESG_SIZE), udp_proto.c and vtun.h (frames and their flags).
 """
 

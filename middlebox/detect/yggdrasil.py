@@ -55,11 +55,9 @@ class Yggdrasil(Detector):
         if client is None or server is None:
             return Opinion.NO
         if client and server:
-            return Evidence(
-                "yggdrasil", Confidence.CONFIRMED, f"both sides begin with the metadata of version {client}"
-            )
+            return Evidence("yggdrasil", Confidence.CONFIRMED, f"both sides begin with metadata of version {client}")
         if (client or server) and not self._given:
             self._given = True
-            reason = f"one side begins with the metadata of version {client or server}"
+            reason = f"one side begins with metadata of version {client or server}"
             return Evidence("yggdrasil", Confidence.PROBABLE, reason, more=True)
         return Opinion.MORE

@@ -1,7 +1,7 @@
 """Yggdrasil within TLS 1.3, told by the lengths of the first encrypted records.
 
-The one rule: an Ed25519 certificate, nothing negotiated, and then from both sides a first record that is exactly as long
-as Yggdrasil's metadata. Lengths are a fingerprint, so this is `probable`.
+The one rule: an Ed25519 certificate, nothing negotiated, and then from both sides a first record that is exactly as
+long as Yggdrasil's metadata. Lengths are a fingerprint, so this is `probable`.
 Sources: yggdrasil-go, src/core/version.go (metadata), link_tls.go (certificate); RFC 8446 sections 4.3.1, 4.4 and 5.2.
 """
 

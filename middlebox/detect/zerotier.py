@@ -13,7 +13,7 @@ _LEAST_BYTES = 28
 "Id 8, destination 5, source 5, flags 1, authentication code 8, verb 1."
 _DESTINATION, _SOURCE, _FLAGS, _VERB, _IDENTITY = slice(8, 13), slice(13, 18), 18, 27, slice(41, 46)
 "Offsets; an identity, which begins with its address, stands in HELLO behind version and time."
-_FRAGMENT_INDICATOR, _FRAGMENT_AT = 0xFF, 13
+_FRAGMENT_INDICATOR = 0xFF
 "Stands where a packet has its source address, which therefore never begins with it."
 _CIPHERS = frozenset({0, 1, 2, 3})
 "Bits 3 to 5 of the flags: Poly1305 only, Salsa20/12 with Poly1305, none, AES-GMAC-SIV."
@@ -32,7 +32,7 @@ _MAX_STRANGERS = 3
 
 
 def _is_address(address: bytes) -> bool:
-    """Whether this could be a node's address: a hash of its key, so never constant or beginning with FF or five zeros."""
+    """Whether this could be a node's address, a hash of its key: never constant, never beginning with FF."""
     return address[0] != _FRAGMENT_INDICATOR and len(set(address)) >= 3
 
 
@@ -58,11 +58,7 @@ class ZeroTier(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Look for HELLO, and for the other side's addresses the other way round."""
         data = talk.data
-        if (
-            len(data) < _LEAST_BYTES
-            or data[_FRAGMENT_AT] == _FRAGMENT_INDICATOR
-            or data[_FLAGS] >> 3 & 7 not in _CIPHERS
-        ):
+        if len(data) < _LEAST_BYTES or data[_FLAGS] >> 3 & 7 not in _CIPHERS:
             return self._pass_over()
         destination, source = data[_DESTINATION], data[_SOURCE]
         if destination == source or not (_is_address(destination) and _is_address(source)):
