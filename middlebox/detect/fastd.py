@@ -78,7 +78,7 @@ class Fastd(Detector):
         self._strangers = 0
         known = self._keys[not talk.from_client]
         version = found.get(_VERSION_NAME, b"")
-        is_version = version.isascii() and 0 < len(version) <= _MAX_VERSION_BYTES
+        is_version = version.isascii() and version.decode().isprintable() and 0 < len(version) <= _MAX_VERSION_BYTES
         facts = {"fastd.version": version.decode("ascii")} if is_version else {}
         if {found.get(_RECIPIENT_KEY, b""), found.get(_RECIPIENT_HANDSHAKE_KEY, b"")} & known and step[0] > 1:
             return Evidence("fastd", Confidence.CONFIRMED, "a handshake repeats a key that the other side sent", facts)
