@@ -22,6 +22,8 @@ _CATEGORIES: dict[str, str] = {
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
         git rsync xmpp irc rtsp rtmp ssdp icmp igmp bgp ospf pim vrrp eigrp sctp
         modbus dnp3 s7comm iec104 enip opc-ua bacnet""",
+        git rsync xmpp irc rtsp rtmp ssdp icmp igmp
+        nats""",
     "unknown": "unknown",
 }
 

@@ -22,6 +22,7 @@ from middlebox.detect.modbus import Modbus
 from middlebox.detect.n2n import N2n
 from middlebox.detect.nebula import Nebula
 from middlebox.detect.opc_ua import OpcUa
+from middlebox.detect.nats import Nats
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.ospf import Ospf
 from middlebox.detect.pim import Pim
@@ -89,5 +90,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     # VPNs
     OpenVpn,
     WireGuard,
+    # Message brokers
+    Nats,
 )
 "Every detector the engine runs. Statistical ones are asked last."
