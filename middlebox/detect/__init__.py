@@ -20,9 +20,9 @@ from middlebox.detect.ip_in_ip import IpInIp
 from middlebox.detect.lisp import Lisp
 from middlebox.detect.modbus import Modbus
 from middlebox.detect.n2n import N2n
+from middlebox.detect.nats import Nats
 from middlebox.detect.nebula import Nebula
 from middlebox.detect.opc_ua import OpcUa
-from middlebox.detect.nats import Nats
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.ospf import Ospf
 from middlebox.detect.pim import Pim

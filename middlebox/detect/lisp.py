@@ -27,6 +27,8 @@ _ADDRESS_BYTES = {0: 0, 1: 4, 2: 16, 16389: 6, 16390: 8}
 "By address family number (IANA): none, IPv4, IPv6, and MAC addresses of two lengths."
 _CANONICAL = 16387
 "LISP canonical addresses (RFC 8060) have a length of their own."
+_LEAST_DIFFERENT_BYTES = 3
+"A nonce is drawn at random; only registrations that want no notification may do without."
 _MAX_RECORDS = 16
 "Ours: a message has room for 255 records, real ones have a few."
 _MAX_WAITING = 8
@@ -38,14 +40,16 @@ def _start(data: bytes) -> int:
     """Where an IP packet would begin in a data packet or an encapsulated control message, 0 if this is neither."""
     if len(data) < 28:
         return 0
-    if data[0] == _ENCAPSULATED << 4 and data[1:4] == b"\x00\x00\x00":
-        return _ENCAPSULATED_HEADER_BYTES
     flags = data[0]
+    if flags >> 4 == _ENCAPSULATED and not any(data[1:4]) and data[_ENCAPSULATED_HEADER_BYTES] >> 4 in (4, 6):
+        return _ENCAPSULATED_HEADER_BYTES
     is_consistent = not (flags & _NONCE_PRESENT and flags & _MAP_VERSION) and (
         not flags & _ECHO_NONCE or flags & _NONCE_PRESENT
     )
-    has_content = flags & (_NONCE_PRESENT | _LOCATORS | _MAP_VERSION | _INSTANCE)
-    return _DATA_HEADER_BYTES if has_content and is_consistent and not flags & _RESERVED_FLAGS else 0
+    has_number = flags & (_NONCE_PRESENT | _MAP_VERSION)
+    if flags & _RESERVED_FLAGS or not is_consistent or (not has_number and any(data[1:4])):
+        return 0
+    return _DATA_HEADER_BYTES
 
 
 def _after_address(data: bytes, at: int) -> int:
@@ -122,12 +126,15 @@ class Lisp(Detector):
         data = talk.data
         start = _start(data)
         if start and is_whole_ip(data[start:], talk.size - start):
-            return Confidence.CONFIRMED, "a LISP header, and behind it one whole IP packet"
+            if any(data[:start]):
+                return Confidence.CONFIRMED, "a LISP header, and behind it one whole IP packet"
+            return Confidence.PROBABLE, "eight zeros, as in a LISP header without content, and one whole IP packet"
         kind = data[0] >> 4
         if kind not in (_MAP_REQUEST, _MAP_REPLY, _MAP_REGISTER, _MAP_NOTIFY) or len(data) < _LEAST_CONTROL_BYTES:
             return None
         nonce = data[4:12]
-        if not 1 <= data[3] <= _MAX_RECORDS or len(set(nonce)) < 3:
+        is_nonce = len(set(nonce)) >= _LEAST_DIFFERENT_BYTES or (kind == _MAP_REGISTER and not any(nonce))
+        if not 1 <= data[3] <= _MAX_RECORDS or not is_nonce:
             return None
         if not _is_filled(kind, data):
             return None

@@ -25,7 +25,6 @@ class Modbus(Paired):
     name: ClassVar[str] = "modbus"
     protocols: ClassVar[tuple[str, ...]] = ("modbus",)
     what: ClassVar[str] = "a Modbus header of one transaction"
-    alone: ClassVar[Confidence] = Confidence.POSSIBLE
 
     def begins(self, data: bytes) -> bool | None:
         """Look at the first header."""
@@ -34,6 +33,10 @@ class Modbus(Paired):
         if len(data) < _HEADER_BYTES:
             return None
         return data[4] << 8 | data[5] in _LENGTHS and data[7] & ~_ERROR in _FUNCTIONS
+
+    def alone(self, data: bytes) -> Confidence | None:
+        """Two zeros, a length and two small numbers: other protocols have these as well."""
+        return None
 
     def belong(self, client: bytes, server: bytes) -> bool:
         """Compare transaction, unit and function."""

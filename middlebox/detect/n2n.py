@@ -84,7 +84,8 @@ class N2n(Detector):
         community = community_of(talk.data)
         if community is None:
             self._strangers += 1
-            return Opinion.MORE if self._given and self._strangers <= _MAX_STRANGERS else Opinion.NO
+            is_begun = self._communities != (None, None)
+            return Opinion.MORE if is_begun and self._strangers <= _MAX_STRANGERS else Opinion.NO
         self._strangers = 0
         facts = {"n2n.version": community[0]}
         if self._communities[not talk.from_client] == community:
@@ -93,9 +94,8 @@ class N2n(Detector):
         server, client = self._communities
         is_constant = self._communities[talk.from_client] == community
         self._communities = (server, community) if talk.from_client else (community, client)
-        if self._given or (community[0] != 1 and not is_constant):
-            # One message of version 2 or 3 may be chance: few bits of its header are fixed.
-            self._given = True
+        # One message of version 2 or 3 may be chance: few bits of its header are fixed.
+        if self._given or not (community[0] == 1 or is_constant):
             return Opinion.MORE
         self._given = True
         reason = f"a well-formed n2n version {community[0]} message"

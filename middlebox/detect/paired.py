@@ -25,8 +25,6 @@ class Paired(Detector):
     misses: ClassVar[str] = "Flows joined in the middle of a message."
     what: ClassVar[str]
     "What both sides begin with, as it stands in a sentence."
-    alone: ClassVar[Confidence] = Confidence.PROBABLE
-    "What one side's beginning is worth."
 
     def __init__(self) -> None:
         self._first = [b"", b""]
@@ -51,14 +49,20 @@ class Paired(Detector):
                 return Evidence(self.protocols[0], Confidence.CONFIRMED, f"both sides begin with {self.what}")
             return Opinion.NO
         if (from_client or from_server) and not self._given:
-            self._given = True
-            return Evidence(self.protocols[0], self.alone, f"one side begins with {self.what}", more=True)
+            level = self.alone(client if from_client else server)
+            if level is not None:
+                self._given = True
+                return Evidence(self.protocols[0], level, f"one side begins with {self.what}", more=True)
         is_early = self._packets < _PATIENCE_PACKETS or len(client) + len(server) < _PATIENCE_BYTES
         return Opinion.MORE if is_early else Opinion.NO
 
     def begins(self, data: bytes) -> bool | None:
         """Whether a side's bytes begin as they must; None while that is open."""
         raise NotImplementedError
+
+    def alone(self, data: bytes) -> Confidence | None:
+        """What one side's beginning is worth."""
+        return Confidence.PROBABLE if data else None
 
     def belong(self, client: bytes, server: bytes) -> bool:
         """Whether two beginnings fit each other."""

@@ -111,6 +111,7 @@ def nebula(kind: int, index: bytes, counter: int, body: bytes = b"") -> bytes:
 
 
 NEBULA_FIRST = nebula(0, bytes(4), 1, noise(64) + NEBULA_FIELD + noise(8, 1))
+NEBULA_SIDES = ((CLIENT, NEBULA_ANSWER), (SERVER, NEBULA_INDEX))
 NEBULA_SECOND = nebula(0, NEBULA_INDEX, 2, noise(200))
 
 FASTD_L2TP = bytes.fromhex("c803000c0000000000000000")
@@ -334,7 +335,7 @@ SAMPLES: dict[str, list[Sample]] = {
         sample(
             "nebula-joined",
             UDP,
-            *(part for n in (7, 8) for part in (CLIENT(nebula(1, NEBULA_ANSWER, n)), SERVER(nebula(1, NEBULA_INDEX, n)))),
+            *(side(nebula(1, index, n)) for n in (7, 8) for side, index in NEBULA_SIDES),
             protocol="nebula",
         ),
         sample("nebula-unanswered", UDP, CLIENT(NEBULA_FIRST), protocol="nebula", level=PROBABLE),
@@ -350,7 +351,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "teredo": [
         sample("teredo-bubble", UDP, CLIENT(BUBBLE), protocol="teredo"),
         sample("teredo-solicitation", UDP, CLIENT(AUTHENTICATION + SOLICITATION), protocol="teredo"),
-        sample("teredo-origin", UDP, SERVER(AUTHENTICATION + ORIGIN + BUBBLE), protocol="teredo"),
+        sample("teredo-origin", UDP, CLIENT(AUTHENTICATION + ORIGIN + BUBBLE), protocol="teredo"),
     ],
     "tinc": [
         sample("tinc", TCP, CLIENT(TINC_CLIENT), SERVER(TINC_SERVER), protocol="tinc"),
@@ -406,6 +407,6 @@ LOOKALIKES: list[Sample] = [
     lookalike("modbus-other-transaction", TCP, CLIENT(modbus(1, 3)), SERVER(modbus(2, 3))),
     lookalike("dnp3-not-exchanged", TCP, CLIENT(dnp3(1, 2, 0xC0)), SERVER(dnp3(1, 2, 0x0B))),
     lookalike("rdp", TCP, CLIENT(CONNECT), SERVER(CONNECTED), CLIENT(tpkt(b"\x02\xf0\x80\x7f\x65" + noise(30)))),
-    lookalike("http-over-opc-port", TCP, CLIENT(b"HEAD / HTTP/1.1\r\n\r\n"), SERVER(b"HTTP/1.1 200 OK\r\n\r\n")),
+    lookalike("opc-short", TCP, CLIENT(b"HELF\x01\x00\x00\x00"), SERVER(b"ACKF\x01\x00\x00\x00")),
 ]
 "Exchanges that no detector may call confirmed."
