@@ -7,11 +7,9 @@ direction of a VXLAN tunnel uses ports of its own.
 
 from typing import ClassVar
 
-from middlebox.detect.base import Conversation, Detector
+from middlebox.detect.base import INNER_PROTOCOLS, Conversation, Detector
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
-INNER_PROTOCOLS = "inner.protocols"
-"Written by the engine, which looks at the packets inside."
 _MAX_STRANGERS = 4
 "Datagrams in a row that do not fit, after one that did: then what fitted was chance, or the tunnel has ended."
 

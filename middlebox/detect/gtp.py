@@ -9,8 +9,7 @@ Sources: 3GPP TS 29.281 sections 5.1, 5.2 and 6.1 (GTPv1-U), TS 29.060 sections 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from middlebox.detect.base import UDP, Conversation, Detector
-from middlebox.detect.encapsulation import INNER_PROTOCOLS
+from middlebox.detect.base import INNER_PROTOCOLS, UDP, Conversation, Detector
 from middlebox.detect.inner_packet import is_whole_ip
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 

@@ -7,8 +7,7 @@ Sources: ptunnel and ptunnel-ng (src/ptunnel.h: proxy packet header), hans (src/
 
 from typing import ClassVar
 
-from middlebox.detect.base import ICMP, ICMPV6, Conversation, Detector
-from middlebox.detect.encapsulation import INNER_PROTOCOLS
+from middlebox.detect.base import ICMP, ICMPV6, INNER_PROTOCOLS, Conversation, Detector
 from middlebox.detect.inner_packet import is_whole_ip
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 

@@ -6,8 +6,7 @@ Sources: RFC 9300 section 5.1 (data), RFC 9301 section 5 (control).
 
 from typing import ClassVar
 
-from middlebox.detect.base import UDP, Conversation, Detector
-from middlebox.detect.encapsulation import INNER_PROTOCOLS
+from middlebox.detect.base import INNER_PROTOCOLS, UDP, Conversation, Detector
 from middlebox.detect.inner_packet import is_whole_ip
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
