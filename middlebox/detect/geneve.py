@@ -33,7 +33,7 @@ def _start(data: bytes) -> int:
         if len(data) < at + _OPTION_HEADER_BYTES or data[at + 3] & _RESERVED_OPTION_BITS:
             return 0
         at += _OPTION_HEADER_BYTES + 4 * data[at + 3]
-    return end if at == end else 0
+    return end if at == end <= len(data) else 0
 
 
 class Geneve(Encapsulation):
@@ -53,6 +53,8 @@ class Geneve(Encapsulation):
             return None
         if is_whole(data[2] << 8 | data[3], data[start:], size - start):
             return Confidence.CONFIRMED, "a Geneve header, and behind its options one whole packet"
+        if data[2] << 8 | data[3] != ETHERNET and len(data) == size:
+            return None  # IP that is whole, but is none
         return Confidence.PROBABLE, "a Geneve header, and behind it a packet that is cut short or of unknown kind"
 
     def unwrap(self, data: bytes) -> bytes:

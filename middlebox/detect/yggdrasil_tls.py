@@ -24,6 +24,8 @@ _METADATA = frozenset({38 + _OVERHEAD, 59 + _OVERHEAD, 123 + _OVERHEAD})
 "The metadata of 0.4; of 0.5 without and with a signature."
 _MAX_RECORDS = 12
 "Records that are looked at from each side: a handshake with certificates of both takes five."
+_PATIENCE_BYTES = 4096
+"Hellos, two certificates of 400 bytes, metadata: half of it is enough."
 
 
 def _lengths(stream: bytes) -> list[int]:
@@ -47,6 +49,10 @@ def _after_handshake(lengths: list[int]) -> int | None:
     return None if len(lengths) < _MAX_RECORDS // 2 else -1
 
 
+def _wait_for_more(talk: Conversation) -> Opinion:
+    return Opinion.MORE if len(talk.client) + len(talk.server) < _PATIENCE_BYTES else Opinion.NO
+
+
 class YggdrasilTls(Detector):
     """Recognises peerings over TLS."""
 
@@ -66,13 +72,13 @@ class YggdrasilTls(Detector):
         """Compare the lengths, as soon as they are there."""
         server = _lengths(talk.server)
         if not server:
-            return Opinion.MORE if len(talk.sizes) < _MAX_RECORDS else Opinion.NO
+            return _wait_for_more(talk)
         if server[0] != _NO_EXTENSIONS:
             return Opinion.NO
         client = _lengths(talk.client)
         told, answered = _after_handshake(client), _after_handshake(server)
         if told is None or answered is None:
-            return Opinion.MORE if len(talk.sizes) < 2 * _MAX_RECORDS else Opinion.NO
+            return _wait_for_more(talk)
         if told != answered or told not in _METADATA or _SIGNATURE not in server[:4]:
             return Opinion.NO
         reason = f"after a handshake with an Ed25519 certificate both sides first send a record of {told} bytes"
