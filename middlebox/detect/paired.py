@@ -10,7 +10,7 @@ from middlebox.detect.base import TCP, Conversation, Detector
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _PATIENCE_PACKETS, _PATIENCE_BYTES = 6, 1024
-"Packets and bytes after which a beginning that is still open, or has no answer, is left at what it is."
+"Packets, and bytes of streams, after which a beginning without an answer is left at what it is."
 
 
 class Paired(Detector):
@@ -53,7 +53,7 @@ class Paired(Detector):
             if level is not None:
                 self._given = True
                 return Evidence(self.protocols[0], level, f"one side begins with {self.what}", more=True)
-        is_early = self._packets < _PATIENCE_PACKETS or len(client) + len(server) < _PATIENCE_BYTES
+        is_early = self._packets < _PATIENCE_PACKETS or 0 < len(talk.client) + len(talk.server) < _PATIENCE_BYTES
         return Opinion.MORE if is_early else Opinion.NO
 
     def begins(self, data: bytes) -> bool | None:
