@@ -1,14 +1,46 @@
 """All detectors, as a written list. Adding a protocol means one file here and one line below."""
 
+from middlebox.detect.amqp import Amqp
 from middlebox.detect.base import Detector
+from middlebox.detect.cassandra import Cassandra
+from middlebox.detect.dcerpc import Dcerpc
+from middlebox.detect.diameter import Diameter
 from middlebox.detect.dns import Dns
+from middlebox.detect.finger import Finger
+from middlebox.detect.ftp import Ftp
+from middlebox.detect.git import Git
 from middlebox.detect.http import Http
+from middlebox.detect.imap import Imap
+from middlebox.detect.irc import Irc
+from middlebox.detect.kerberos import Kerberos
+from middlebox.detect.ldap import Ldap
+from middlebox.detect.memcached import Memcached
+from middlebox.detect.mongodb import Mongodb
+from middlebox.detect.mqtt import Mqtt
+from middlebox.detect.mssql import Mssql
+from middlebox.detect.mysql import Mysql
+from middlebox.detect.nntp import Nntp
+from middlebox.detect.onc_rpc import OncRpc
 from middlebox.detect.openvpn import OpenVpn
+from middlebox.detect.pop3 import Pop3
+from middlebox.detect.postgresql import Postgresql
 from middlebox.detect.quic import Quic
+from middlebox.detect.rdp import Rdp
+from middlebox.detect.redis import Redis
+from middlebox.detect.rsync import Rsync
+from middlebox.detect.rtmp import Rtmp
+from middlebox.detect.rtsp import Rtsp
+from middlebox.detect.s7comm import S7comm
+from middlebox.detect.smb import Smb
+from middlebox.detect.smtp import Smtp
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stun import Stun
+from middlebox.detect.telnet import Telnet
 from middlebox.detect.tls import Tls
+from middlebox.detect.vnc import Vnc
 from middlebox.detect.wireguard import WireGuard
+from middlebox.detect.x11 import X11
+from middlebox.detect.xmpp import Xmpp
 
 DETECTORS: tuple[type[Detector], ...] = (
     # Carriers
@@ -21,5 +53,38 @@ DETECTORS: tuple[type[Detector], ...] = (
     # VPNs
     OpenVpn,
     WireGuard,
+    # Ordinary, over TCP
+    Amqp,
+    Cassandra,
+    Dcerpc,
+    Diameter,
+    Finger,
+    Ftp,
+    Git,
+    Imap,
+    Irc,
+    Kerberos,
+    Ldap,
+    Memcached,
+    Mongodb,
+    Mqtt,
+    Mssql,
+    Mysql,
+    Nntp,
+    OncRpc,
+    Pop3,
+    Postgresql,
+    Rdp,
+    Redis,
+    Rsync,
+    Rtmp,
+    Rtsp,
+    S7comm,
+    Smb,
+    Smtp,
+    Telnet,
+    Vnc,
+    X11,
+    Xmpp,
 )
 "Every detector the engine runs. Statistical ones are asked last."
