@@ -20,7 +20,8 @@ _CATEGORIES: dict[str, str] = {
     "ordinary": """
         http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp nntp dcerpc onc-rpc mssql diameter cassandra finger x11 s7comm""",
+        git rsync xmpp irc rtsp rtmp ssdp icmp igmp nntp dcerpc onc-rpc mssql oracle diameter cassandra finger x11
+        bgp stomp fix whatsapp bitcoin ethereum s7comm opc-ua modbus dnp3 enip iec104""",
     "unknown": "unknown",
 }
 

@@ -14,6 +14,9 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 ANY_BYTE = bytes(range(256))
 "For `client_begins` and `server_begins`: this side may begin with whatever it likes."
 
+_NO = Opinion.NO
+"Spelled once: looking up a member of an enumeration costs as much as the rest of the look at a foreign flow."
+
 Fit = bool | None
 "Whether bytes fit: yes, no, or None while too little of them is there."
 
@@ -69,32 +72,33 @@ class Exchange(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Dismiss by the first bytes, or judge; a flow joined mid-way also with the roles exchanged."""
         client, server = talk.client, talk.server
+        if (client and client[0] not in self.client_begins) or (server and server[0] not in self.server_begins):
+            return self._feed_exchanged(client, server) if talk.midstream else _NO
         if not client and not server:
             return self._feed_datagram(talk)
-        if (not client or client[0] in self.client_begins) and (not server or server[0] in self.server_begins):
-            answer = self.judge(client, server)
-            if answer is not Opinion.NO:
-                return self._tell(answer, is_last=len(client) + len(server) > self.patience)
-        if (
-            talk.midstream  # perhaps the server's packet was the first that was seen
-            and (not client or client[0] in self.server_begins)
-            and (not server or server[0] in self.client_begins)
-        ):
-            return self._tell(self.judge(server, client), is_last=len(client) + len(server) > self.patience)
-        return Opinion.NO
+        answer = self.judge(client, server)
+        if answer is _NO:
+            return self._feed_exchanged(client, server) if talk.midstream else _NO
+        return self._tell(answer, is_last=len(client) + len(server) > self.patience)
+
+    def _feed_exchanged(self, client: bytes, server: bytes) -> Answer:
+        """The same with the roles exchanged: perhaps the server's packet was the first that was seen."""
+        if (client and client[0] not in self.server_begins) or (server and server[0] not in self.client_begins):
+            return _NO
+        return self._tell(self.judge(server, client), is_last=len(client) + len(server) > self.patience)
 
     def _feed_datagram(self, talk: Conversation) -> Answer:
         """Datagrams: the newest of each side, in either role, since the capture may have missed the question."""
         first = talk.data[0]
         if first not in self.client_begins and first not in self.server_begins:
-            return Opinion.NO
+            return _NO
         if talk.from_client:
             self._client = talk.data
         else:
             self._server = talk.data
         opener, other = getattr(self, "_client", b""), getattr(self, "_server", b"")
         answer = self.judge_datagrams(opener, other)
-        if answer is Opinion.NO:
+        if answer is _NO:
             answer = self.judge_datagrams(other, opener)
         return self._tell(answer, is_last=talk.packet > _MAX_DATAGRAMS)
 
@@ -107,7 +111,7 @@ class Exchange(Detector):
             if isinstance(answer, Evidence):
                 self._given = answer
         elif is_last:
-            return Opinion.NO
+            return _NO
         return answer
 
     def weigh(
@@ -122,7 +126,7 @@ class Exchange(Detector):
     ) -> Answer:
         """Evidence from what the client said and from what the server said; `alone` is the worth of one of them."""
         if asked is False or answered is False:
-            return Opinion.NO
+            return _NO
         if asked and answered:
             return self.confirmed(link)
         if asked or answered:

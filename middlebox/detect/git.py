@@ -7,7 +7,7 @@ import re
 from typing import ClassVar
 
 from middlebox.detect.exchange import Exchange, Fit
-from middlebox.evidence import Answer
+from middlebox.evidence import Answer, Opinion
 
 _REQUEST = re.compile(rb"[0-9a-f]{4}git-(?:upload-pack|receive-pack|upload-archive) [^\x00]")
 _SERVICES = (b"git-upload-pack /", b"git-receive-pack /", b"git-upload-archive /")
@@ -41,12 +41,9 @@ class Git(Exchange):
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """A request for a repository, and packet lines."""
-        asked = _is_request(client)
-        answered = _is_answer(server) if asked else None
-        return self.weigh(
-            asked,
-            answered,
-            question="a packet line that asks for a repository",
-            answer="",
-            link="packet lines answer the request for a repository",
-        )
+        asked, answered = _is_request(client), _is_answer(server)
+        if asked is False or answered is False or (answered and not client):
+            return Opinion.NO
+        if asked and answered:
+            return self.confirmed("packet lines answer the request for a repository")
+        return self.probable("a packet line that asks for a repository") if asked else Opinion.MORE

@@ -36,6 +36,7 @@ _HEADER = Struct("!BBHBBHII")
 _HEADER_BYTES = 24
 _REQUEST, _RESPONSE = 0x80, 0x81
 _MAX_OPCODE = 0x4F
+_MAX_KEY = 250
 
 
 class Memcached(Exchange):
@@ -43,10 +44,12 @@ class Memcached(Exchange):
 
     name: ClassVar[str] = "memcached"
     protocols: ClassVar[tuple[str, ...]] = ("memcached",)
-    misses: ClassVar[str] = "Memcached over UDP, and the client's side alone."
+    misses: ClassVar[str] = (
+        "Memcached over UDP, either side alone, and requests longer than a kilobyte without an answer."
+    )
     client_begins: ClassVar[bytes] = b"\x80acdfgimprstv"
     server_begins: ClassVar[bytes] = b"\x81VENSRODTMHF0123456789"
-    patience: ClassVar[int] = 2048
+    patience: ClassVar[int] = 1024
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """Binary or text."""
@@ -55,7 +58,7 @@ class Memcached(Exchange):
         command = _COMMAND.match(client)
         if command is None or command.lastindex is None:
             begun = _VERBS.fullmatch(client) or (b"\n" not in client and len(client) < 300)
-            return Opinion.MORE if begun and not (server and client) else Opinion.NO
+            return Opinion.MORE if begun and not server else Opinion.NO
         if _ANSWERS[command.lastindex - 1].match(server):
             return self.confirmed("an answer that fits the command")
         return Opinion.MORE if _ANSWER_BEGUN.fullmatch(server[:300]) else Opinion.NO
@@ -64,12 +67,12 @@ class Memcached(Exchange):
         if (client and client[0] != _REQUEST) or (server and server[0] != _RESPONSE):
             return Opinion.NO
         if len(client) < _HEADER_BYTES:
-            return Opinion.MORE if not server or not client else Opinion.NO
+            return Opinion.NO if server else Opinion.MORE
         _, opcode, key, extras, kind, _, body, opaque = _HEADER.unpack_from(client)
-        if kind or opcode > _MAX_OPCODE or key + extras > body:
+        if kind or opcode > _MAX_OPCODE or key > _MAX_KEY or key + extras > body:
             return Opinion.NO
         if len(server) < _HEADER_BYTES:
-            return self.probable("a binary request")
+            return Opinion.MORE
         _, replied, key, extras, kind, _, body, echoed = _HEADER.unpack_from(server)
         fits = replied == opcode and echoed == opaque and not kind and key + extras <= body
         return self.confirmed("a binary response with the request's opcode and opaque value") if fits else Opinion.NO

@@ -41,10 +41,12 @@ class Postgresql(Exchange):
             return Opinion.NO if server else self.probable("a request for encryption")
         if head == _CANCEL_REQUEST:
             return Opinion.NO if server else self.probable("a request to cancel")
+        if not client:
+            return Opinion.MORE if server[1:3] in (b"", b"\x00", b"\x00\x00") else Opinion.NO
         if len(head) < 8:
             known = (_TLS_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST)
             begun = any(request.startswith(head) for request in known) or head[:2] == b"\x00\x00"[: len(head)]
-            return Opinion.MORE if begun and (not server or not client) else Opinion.NO
+            return Opinion.MORE if begun and not server else Opinion.NO
         length = int.from_bytes(head[:4])
         is_startup = 8 < length <= _MAX_STARTUP and head[4:7] == _VERSION_3 and b"user\x00" in client[8:length]
         if not is_startup:

@@ -6,6 +6,7 @@ The one rule: a line counts only if it begins with a common command, and as `pro
 import re
 from typing import ClassVar
 
+from middlebox.detect.base import STREAM_LIMIT
 from middlebox.detect.exchange import Exchange
 from middlebox.detect.text_line import first_word_is
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
@@ -23,6 +24,8 @@ _COMMANDS = frozenset({
 _REPLY = re.compile(rb"[+\-:$*_#,(!=%~>|][^\r\n\x00]{0,256}\r\n")
 "Any type of RESP2 and RESP3 begins with one of these signs and ends its first part with CR LF."
 _REPLY_BEGUN = re.compile(rb"(?:[+\-:$*_#,(!=%~>|][^\r\n\x00]{0,256}\r?)?")
+_HTTP = b"GET /"
+"Far more often a request of HTTP than a key with a slash."
 _PONG = b"+PONG\r\n"
 
 
@@ -34,6 +37,8 @@ class Redis(Exchange):
     misses: ClassVar[str] = "Redis inside TLS, and commands typed as lines that are not common."
     client_begins: ClassVar[bytes] = b"*" + bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B))
     server_begins: ClassVar[bytes] = b"+-:$*_#,(!=%~>|"
+    patience: ClassVar[int] = 2 * STREAM_LIMIT
+    "Clients that load many values write them all before they read."
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """An array with a command's name and a typed reply; less for a command in a line."""
@@ -49,6 +54,8 @@ class Redis(Exchange):
         return self.probable("a command in an array of strings")
 
     def _judge_line(self, client: bytes, server: bytes) -> Answer:
+        if client.startswith(_HTTP):
+            return Opinion.NO
         asked = first_word_is(client, _COMMANDS)
         if asked and client.upper().startswith(b"PING") and server.startswith(_PONG):
             return self.confirmed("PONG answers PING")

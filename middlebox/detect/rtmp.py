@@ -6,7 +6,7 @@ The one rule: random bytes must come back from the other side, or `connect` foll
 from typing import ClassVar
 
 from middlebox.detect.exchange import Exchange
-from middlebox.evidence import Answer, Confidence, Evidence, Opinion
+from middlebox.evidence import Answer, Opinion
 
 _VERSION = b"\x03"
 _HELLO_BYTES = 1536
@@ -18,6 +18,10 @@ _FIRST_CHUNK_BYTES = 12
 _COMMAND_TYPE = 0x14
 _CONNECT = b"\x02\x00\x07connect"
 "AMF0 string (section 7.2.1.1)."
+_RELEASE_AT = 5
+_RELEASES = (*range(0x20), 0x80)
+"""First of the four bytes after the time: zero, or the release of a Flash player that signs its bytes, or 0x80 of those
+that imitate one. TPKT, which begins with 3, too, has 0xE0 or 0xF0 here."""
 _BEGIN, _SECOND, _AFTER = 1, 1 + _HELLO_BYTES, 1 + 2 * _HELLO_BYTES
 
 
@@ -34,8 +38,8 @@ class Rtmp(Exchange):
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """The client's random bytes in the server's second message; with signatures in their place, `connect`."""
-        if client[1:3] == b"\x00\x00" and len(client) < _SECOND:
-            return Opinion.NO if server or client[3:5] not in (b"", b"\x00", b"\x00\x00") else Opinion.MORE
+        if not client or (len(client) > _RELEASE_AT and client[_RELEASE_AT] not in _RELEASES):
+            return Opinion.NO
         if len(client) < _SECOND:
             return Opinion.NO if server else Opinion.MORE
         asked, echoed = client[_BEGIN:_SECOND], server[_SECOND:_AFTER]
@@ -46,4 +50,4 @@ class Rtmp(Exchange):
             return self.confirmed("the command connect follows the handshake")
         if len(command) >= _FIRST_CHUNK_BYTES + len(_CONNECT):
             return Opinion.NO
-        return Evidence("rtmp", Confidence.POSSIBLE, "a message of the size of RTMP's handshake", more=True)
+        return Opinion.MORE

@@ -9,10 +9,8 @@ from typing import ClassVar
 from middlebox.detect.exchange import Exchange, Fit
 from middlebox.evidence import Answer
 
-_REQUEST = re.compile(rb"[A-Z_]{4,16} (?:rtsp[su]?://[^\s\x00]{1,2048}|\*) RTSP/[12]\.0\r?\n", re.IGNORECASE)
-_REQUEST_BEGUN = re.compile(
-    rb"(?:[A-Z_]{1,16}(?: (?:(?:r(?:t(?:s(?:p[^\n\x00]*)?)?)?)|\*[^\n\x00]*)?)?)?", re.IGNORECASE
-)
+_REQUEST = re.compile(rb"[A-Z_]{4,16} (?:rtsp[su]?://[^\s\x00]{1,2048}|\*) RTSP/[12]\.0\r?\n")
+_REQUEST_BEGUN = re.compile(rb"(?:[A-Z_]{1,16}(?: (?:(?:r(?:t(?:s(?:p[^\n\x00]*)?)?)?)|\*[^\n\x00]*)?)?)?")
 _MAX_LINE = 2100
 _STATUS = re.compile(rb"RTSP/[12]\.0 \d{3}[ \r\n]")
 _STATUS_MODEL = b"RTSP/1.0 200 "
@@ -36,7 +34,8 @@ class Rtsp(Exchange):
     name: ClassVar[str] = "rtsp"
     protocols: ClassVar[tuple[str, ...]] = ("rtsp",)
     misses: ClassVar[str] = "RTSP inside HTTP or TLS, and the media that it controls."
-    client_begins: ClassVar[bytes] = bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B))
+    client_begins: ClassVar[bytes] = b"ODASPTGR"
+    "First letters of OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, TEARDOWN, GET_PARAMETER, RECORD and their like."
     server_begins: ClassVar[bytes] = b"R"
 
     def judge(self, client: bytes, server: bytes) -> Answer:

@@ -55,7 +55,7 @@ class X11(Exchange):
         asked = _is_setup(client)
         return self.weigh(
             asked,
-            _is_reply(server, _order(client)) if asked else None,
+            _is_reply(server, _order(client)) if asked else (False if server else None),
             question="a connection setup of version 11",
             answer="",
             link="a reply to the connection setup",
