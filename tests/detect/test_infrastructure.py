@@ -140,7 +140,8 @@ def test_errors_answer_a_modbus_request() -> None:
 def test_one_side_alone_is_worth_what_it_shows() -> None:
     assert level(Modbus, CLIENT(modbus(1, 3))) is None
     assert level(Enip, CLIENT(enip(0x65, b"context!"))) is PROBABLE
-    assert level(Enip, CLIENT(enip(0x01, b"context!"))) is None
+    assert level(Enip, CLIENT(enip(0x63, b"context!"))) is POSSIBLE
+    assert level(Enip, CLIENT(enip(0x01, b"context!", status=1))) is None
     assert level(Bgp, SERVER(BGP_OPEN)) is PROBABLE
     assert level(Iec104, SERVER(IEC_STARTED)) is PROBABLE
     assert level(Bacnet, SERVER(BACNET_I_AM)) is PROBABLE
