@@ -205,7 +205,7 @@ def test_n2n_community_and_version_must_agree() -> None:
     ],
 )
 def test_n2n_near_misses_are_not_recognised(why: str, data: bytes) -> None:
-    assert level(N2n, CLIENT(data)) is None, why
+    assert level(N2n, CLIENT(data), CLIENT(data)) is None, why
 
 
 # --- tinc -------------------------------------------------------------------------------------------
