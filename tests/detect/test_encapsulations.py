@@ -158,6 +158,11 @@ def test_lisp_answers_must_repeat_the_nonce() -> None:
     assert level(Lisp, CLIENT(lisp_map(3, noise(8))), SERVER(lisp_map(2, noise(8)))) is PROBABLE
 
 
+def test_lisp_records_with_hundreds_of_places_are_not_walked_through() -> None:
+    assert level(Lisp, CLIENT(bytes((0x20, 0, 0, 1)) + noise(8) + lisp_record(32))) is PROBABLE
+    assert level(Lisp, CLIENT(bytes((0x20, 0, 0, 1)) + noise(8) + lisp_record(33))) is None
+
+
 def test_lisp_headers_without_content_are_only_probable() -> None:
     assert level(Lisp, CLIENT(bytes(8) + INNER)) is PROBABLE
 
