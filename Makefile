@@ -7,12 +7,14 @@ SHELL := /bin/bash
 SCENARIO ?= default
 DRIVER ?= auto
 CAPTURES ?= ../shared/captures
+FLOWS ?= 5000
+SEED ?= 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN := .venv/bin
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab accuracy clean
+.PHONY: help install format check test test-fast lab accuracy ordinary clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +56,11 @@ accuracy: install ## Measure every detector on every labelled capture: docs/accu
 	@$(SUDO) python3 middlebox/lab/install.py accuracy
 	$(RUN)/python -m middlebox.accuracy $(patsubst %/manifest.jsonl,%,$(filter-out %/hostile/manifest.jsonl,$(LABELLED))) \
 	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED)))
+
+ordinary: install ## Ordinary traffic by real programs, with the truth about it: make ordinary FLOWS=100000 SEED=1
+	@$(SUDO) python3 middlebox/lab/install.py ordinary
+	@$(RUN)/pip install --quiet --editable '.[lab,dev,ordinary]'
+	$(SUDO) $(RUN)/python -m middlebox.lab.ordinary --flows $(FLOWS) --seed $(SEED) --out build/ordinary
 
 clean: ## Remove what was built, installed into .venv or cached
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
