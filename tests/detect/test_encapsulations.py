@@ -35,6 +35,7 @@ from tests.detect.samples_overlays import (
     gtp_user,
     lisp_data,
     lisp_map,
+    lisp_record,
     vxlan,
 )  # fmt: skip
 from tests.packets import ipv6
