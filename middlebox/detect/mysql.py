@@ -75,7 +75,9 @@ class Mysql(Exchange):
         if greeted is False or answered is False:
             return Opinion.NO
         if answered and not server:
-            return self.probable("a response to a handshake of MySQL") if _is_telling(client) else Opinion.MORE
+            if _is_telling(client):
+                return self.probable("a response to a handshake of MySQL")
+            return Opinion.MORE if len(client) < 4 + _LEAST_RESPONSE else Opinion.NO
         if greeted and answered:
             return self.confirmed("the client responds to the server's handshake")
         return self.probable("a handshake of MySQL from the server") if greeted else Opinion.MORE
