@@ -6,7 +6,7 @@ The one rule: an activation must get its own confirmation.
 from typing import ClassVar
 
 from middlebox.detect.exchange import Exchange, Fit
-from middlebox.evidence import Answer
+from middlebox.evidence import Answer, Opinion
 
 _START_BYTE = b"\x68"
 _UNNUMBERED = {
@@ -44,10 +44,8 @@ class Iec104(Exchange):
         """The first frame of each side."""
         asked = _is_activation(client)
         answered = _is_confirmation(server, client) if server else None
-        return self.weigh(
-            asked,
-            answered if asked or answered is False else None,
-            question="an activation",
-            answer="",
-            link="a confirmation of the activation",
-        )
+        if asked is False or answered is False:
+            return Opinion.NO
+        if asked and answered:
+            return self.confirmed("a confirmation of the activation")
+        return self.probable("an activation") if asked else Opinion.MORE

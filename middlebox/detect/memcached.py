@@ -9,11 +9,12 @@ from struct import Struct
 from typing import ClassVar
 
 from middlebox.detect.exchange import Exchange
+from middlebox.detect.text_line import first_word_is
 from middlebox.evidence import Answer, Opinion
 
 _COMMAND = re.compile(
     rb"(?:(gets?|gats?) [!-~]|((?:set|add|replace|append|prepend|cas) [!-~]{1,250} \d+ -?\d+ \d+)"
-    rb"|(stats)[ \r]|(version)\r|(flush_all)[ \r]|(delete|touch) [!-~]|(incr|decr) [!-~]|(m[gsdn]) ?[!-~\r])"
+    rb"|(stats)[ \r]|(version)\r|(delete|touch) [!-~]|(incr|decr) [!-~]|(m[gsdn]) ?[!-~\r])"
 )
 _ANSWERS: tuple[re.Pattern[bytes], ...] = tuple(
     re.compile(pattern)
@@ -22,14 +23,19 @@ _ANSWERS: tuple[re.Pattern[bytes], ...] = tuple(
         rb"(?:STORED|NOT_STORED|EXISTS|NOT_FOUND)\r\n",
         rb"STAT [!-~]|END\r\n|RESET\r\n",
         rb"VERSION \d",
-        rb"OK\r\n",
         rb"(?:DELETED|TOUCHED|NOT_FOUND)\r\n",
         rb"\d{1,20} *\r\n|NOT_FOUND\r\n",
         rb"(?:HD|EN|VA|NS|NF|EX|MN)[ \r]",
     )
 )
 "What answers each of the groups above."
-_VERBS = re.compile(rb"[a-z_]{0,9}")
+_WORDS = frozenset({
+    b"GET", b"GETS", b"GAT", b"GATS", b"SET", b"ADD", b"REPLACE", b"APPEND", b"PREPEND", b"CAS", b"STATS", b"VERSION",
+    b"DELETE", b"TOUCH", b"INCR", b"DECR", b"MG", b"MS", b"MD", b"MN",
+})  # fmt: skip
+"The same commands, while they are incomplete."
+_LONGEST_COMMAND = 300
+"A key has at most 250 bytes."
 _ANSWER_BEGUN = re.compile(rb"[A-Z_0-9]{0,11}[ -~]{0,256}\r?")
 _HEADER = Struct("!BBHBBHII")
 "Magic, opcode, key length, extras length, data type, vbucket or status, body length, opaque; then 8 bytes CAS."
@@ -57,8 +63,8 @@ class Memcached(Exchange):
             return self._judge_binary(client, server)
         command = _COMMAND.match(client)
         if command is None or command.lastindex is None:
-            begun = _VERBS.fullmatch(client) or (b"\n" not in client and len(client) < 300)
-            return Opinion.MORE if begun and not server else Opinion.NO
+            begun = first_word_is(client, _WORDS) is not False and len(client) < _LONGEST_COMMAND
+            return Opinion.MORE if begun and not server and b"\n" not in client else Opinion.NO
         if _ANSWERS[command.lastindex - 1].match(server):
             return self.confirmed("an answer that fits the command")
         return Opinion.MORE if _ANSWER_BEGUN.fullmatch(server[:300]) else Opinion.NO
