@@ -1,4 +1,4 @@
-"""TPKT and X.224, which RDP and S7comm share: length-framed units over TCP (RFC 1006 section 6, ITU-T X.224).
+"""TPKT and X.224, below RDP and other protocols: length-framed units over TCP (RFC 1006 section 6, ITU-T X.224).
 
 The one rule: lengths must agree with each other; then the connection request and its confirmation are told apart.
 """
