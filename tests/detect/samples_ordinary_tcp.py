@@ -133,6 +133,8 @@ def diameter(flags: int, hop: int = 0x1234) -> bytes:
     return struct.pack("!IIIII", 1 << 24 | 20 + len(avp), flags << 24 | 257, 0, hop, 0x5678) + avp
 
 
+CQL_STARTUP = b"\x04\x00\x00\x00\x01\x00\x00\x00\x16\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"
+
 X11_SETUP = b"l\x00\x0b\x00\x00\x00\x12\x00\x10\x00\x00\x00MIT-MAGIC-COOKIE-1\x00\x00" + noise(16)
 X11_REPLY = b"\x01\x00\x0b\x00\x00\x00\x40\x00" + bytes(24)
 
@@ -286,6 +288,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "memcached": [
         sure("memcached", CLIENT(b"get key\r\n"), SERVER(b"END\r\n")),
         sure("memcached-set", CLIENT(b"set key 0 60 5\r\nhello\r\n"), SERVER(b"STORED\r\n"), protocol="memcached"),
+        likely("memcached-client", CLIENT(b"set key 0 60 5\r\nhello\r\n"), protocol="memcached"),
         sure(
             "memcached-binary",
             CLIENT(b"\x80\x0b" + bytes(10) + b"opaq" + bytes(8)),
@@ -377,7 +380,10 @@ SAMPLES: dict[str, list[Sample]] = {
             CLIENT(b"\x04\x00\x00\x01\x05" + bytes(4)),
             SERVER(b"\x84\x00\x00\x01\x06\x00\x00\x00\x02\x00\x00"),
         ),
-        likely("cassandra-client", CLIENT(b"\x04\x00\x00\x01\x05" + bytes(4)), protocol="cassandra"),
+        likely("cassandra-startup", CLIENT(CQL_STARTUP), protocol="cassandra"),
+        Sample(
+            "cassandra-options", TCP, (CLIENT(b"\x04\x00\x00\x01\x05" + bytes(4)),), "cassandra", Confidence.POSSIBLE
+        ),
     ],
     "finger": [
         sure("finger", CLIENT(b"root\r\n"), SERVER(b"Login: root           \tName: Super User\r\n")),
