@@ -36,6 +36,7 @@ class Smtp(Exchange):
             if code:
                 return self.confirmed("a reply code beside a mail command")
             return self.probable("the client begins with a mail command") if first_line(client) else Opinion.MORE
-        if names_itself and asked is False and first_word_is(client, _OTHERS):
-            return self.confirmed("the greeting says SMTP, and a command of it follows")
+        if asked is False and first_word_is(client, _OTHERS) and first_line(server):
+            named = "the greeting says SMTP, and a command of it follows"
+            return self.confirmed(named) if names_itself else Opinion.NO
         return self.probable("the greeting says SMTP") if names_itself else Opinion.MORE
