@@ -35,7 +35,7 @@ _SYN_LENGTHS = (44, 48, 52, 60, 64)
 _LONG_SYN = 60
 "Only those have timestamps among their options, which then every packet has (RFC 7323 section 3.2)."
 _ACK, _ACK_WITH_TIMESTAMPS = 40, 52
-_IPV6_EXTRA = 20
+_IPV4_HEADER, _IPV6_EXTRA = 20, 20
 _NEAR = 6
 "Ours: records of other connections that may stand between those of one handshake."
 
@@ -98,6 +98,11 @@ def _continues(frames: Sequence[Frame], start: int, syn: int, added: int) -> boo
     return False
 
 
+def _has_header(frames: Sequence[Frame], header: int) -> bool:
+    """Whether each frame holds a header of that length, and nothing else or at least the header of an IP packet."""
+    return all(size == header or size >= header + _IPV4_HEADER for _, size in frames)
+
+
 def _is_sstp(frames: Sequence[Frame]) -> str:
     """Call Connect Request, its acknowledgment, and the begin of PPP."""
     exchanges, at = _exchanges(frames)
@@ -123,7 +128,9 @@ def _is_globalprotect(frames: Sequence[Frame]) -> str:
     answered = _flight(frames, end, from_client=False)
     if end != 1 or (False, _START_TUNNEL) not in frames[end:answered]:
         return ""
-    rest = [frame for frame in frames[end:] if frame[1] >= _GLOBALPROTECT_HEADER]
+    rest = frames[frames.index((False, _START_TUNNEL)) + 1 :]
+    if not _has_header(rest, _GLOBALPROTECT_HEADER):
+        return ""
     kept_alive = {(True, _GLOBALPROTECT_HEADER), (False, _GLOBALPROTECT_HEADER)} <= set(rest)
     if kept_alive or carries_tcp(rest, _GLOBALPROTECT_HEADER):
         return "a request answered with as many bytes as START_TUNNEL has, then frames of GlobalProtect"
@@ -157,10 +164,10 @@ def _is_openconnect(frames: Sequence[Frame]) -> str:
     """Requests and answers, then packets with a header of eight bytes."""
     exchanges, at = _exchanges(frames)
     rest = frames[at:]
-    if not exchanges or rest[:1] == [(True, _SSTP_CONNECT)]:
+    if not exchanges or not _has_header(rest, _CSTP_HEADER):
         return ""
-    if {(True, _CSTP_HEADER), (False, _CSTP_HEADER)} <= set(rest):
-        return "HTTP's lengths, then empty frames with CSTP's header both ways, as dead peer detection sends"
+    if exchanges > 1 and [size for _, size in rest[:2]] == [_CSTP_HEADER] * 2 and rest[0][0] != rest[1][0]:
+        return "HTTP's lengths, then two empty frames with CSTP's header, as dead peer detection sends"
     if carries_tcp(rest, _CSTP_HEADER):
         return "HTTP's lengths, then a TCP handshake in frames with CSTP's header"
     return ""
@@ -176,22 +183,21 @@ _KINDS: tuple[tuple[str, Callable[[Sequence[Frame]], str]], ...] = (
 
 
 class SslVpnMemory:
-    """Which client software has built which tunnel to a service."""
+    """Which client software has built a SoftEther tunnel to a service: it opens further connections for the same."""
 
-    __slots__ = ("clients",)
-
-    def __init__(self) -> None:
-        self.clients: dict[str, str] = {}
-        "JA4 to protocol, the last few."
+    __slots__ = ("softether_clients",)
 
     _MAX_CLIENTS = 8
 
-    def remember(self, ja4: object, protocol: str) -> None:
+    def __init__(self) -> None:
+        self.softether_clients: list[object] = []
+        "JA4 fingerprints, the last few."
+
+    def remember(self, ja4: object) -> None:
         """Note a tunnel."""
-        if isinstance(ja4, str):
-            self.clients[ja4] = protocol
-            if len(self.clients) > self._MAX_CLIENTS:
-                del self.clients[next(iter(self.clients))]
+        if ja4 is not None and ja4 not in self.softether_clients:
+            self.softether_clients.append(ja4)
+            del self.softether_clients[: -self._MAX_CLIENTS]
 
 
 class SslVpn(Detector):
@@ -228,11 +234,6 @@ class SslVpn(Detector):
         records = self._records
         if not records.update(talk):
             return Opinion.NO if records.is_full else Opinion.MORE
-        ja4 = talk.facts.get("tls.ja4")
-        known = self._memory.clients.get(ja4) if isinstance(ja4, str) else None
-        if known is not None and talk.confidence is Confidence.CONFIRMED:
-            reason = f"the same TLS client as that of a {known} tunnel to this service"
-            return Evidence(known, Confidence.PROBABLE, reason)
         overhead = records.overhead
         if overhead is None:
             return Opinion.NO if records.is_open or records.is_full else Opinion.MORE
@@ -241,8 +242,12 @@ class SslVpn(Detector):
             for protocol, is_kind in _KINDS:
                 reason = is_kind(frames)
                 if reason:
-                    self._memory.remember(ja4, protocol)
+                    if protocol == "softether":
+                        self._memory.remember(talk.facts.get("tls.ja4"))
                     return Evidence(protocol, Confidence.PROBABLE, reason)
+            if talk.facts.get("tls.ja4") in self._memory.softether_clients and _exchanges(frames)[0]:
+                reason = "requests and answers of the TLS client that has a SoftEther tunnel to this service"
+                return Evidence("softether", Confidence.PROBABLE, reason)
         return Opinion.NO if is_over or records.is_full else Opinion.MORE
 
 
