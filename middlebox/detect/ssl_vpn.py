@@ -25,8 +25,10 @@ _MAX_FRAME = 8192
 "Longer records are downloads. SoftEther's longest, with its padding, has some 4 kB."
 _MAX_FRAMES = 64
 "Ours: records looked at."
-_MAX_EXCHANGES = 8
+_MAX_EXCHANGES = 6
 "Ours: requests and answers before a tunnel begins. AnyConnect's login with a second factor takes five."
+_MAX_ANSWER = 6000
+"Ours: bytes of one of these answers; SoftEther's longest, with its padding, has some 4 kB."
 _LEAST_REQUEST, _LEAST_ANSWER = 130, 50
 "Bytes of an HTTP request, and of an answer that is no more than a status line and two headers."
 
@@ -53,6 +55,10 @@ _START_TUNNEL = 12
 _SOFTETHER_HEADER = 22
 "Number of blocks, length of the block and the Ethernet header."
 _SOFTETHER_ARP = 50
+_SOFTETHER_EXCHANGES = 2
+"Hello and login, at least."
+_SOFTETHER_LEAST = 8
+"A keepalive without its random content."
 
 
 def _flight(frames: Sequence[Frame], start: int, *, from_client: bool) -> int:
@@ -142,7 +148,7 @@ def _is_softether(frames: Sequence[Frame]) -> str:
     exchanges, at = _exchanges(frames)
     rest = frames[at:]
     has_arp = {(True, _SOFTETHER_ARP), (False, _SOFTETHER_ARP)} <= set(frames)
-    if exchanges and has_arp and carries_tcp(rest, _SOFTETHER_HEADER):
+    if exchanges >= _SOFTETHER_EXCHANGES and has_arp and carries_tcp(rest, _SOFTETHER_HEADER):
         return "HTTP's lengths, then ARP and a TCP handshake in Ethernet frames with SoftEther's header"
     return ""
 
@@ -171,6 +177,39 @@ def _is_openconnect(frames: Sequence[Frame]) -> str:
     if carries_tcp(rest, _CSTP_HEADER):
         return "HTTP's lengths, then a TCP handshake in frames with CSTP's header"
     return ""
+
+
+def _may_become_a_tunnel(frames: Sequence[Frame]) -> bool:
+    """Whether any of the openings is still possible, so that other connections are not held up."""
+    asked = _flight(frames, 0, from_client=True)
+    exchanges, at = _exchanges(frames)
+    if exchanges >= _MAX_EXCHANGES or _is_long_answer(frames):
+        return False
+    answered = _flight(frames, _flight(frames, at, from_client=True), from_client=False)
+    if exchanges == 0:
+        if asked < len(frames) and sum(size for _, size in frames[:asked]) < _LEAST_REQUEST:
+            return False
+        # Not HTTP, as it seems: only these two go on like this.
+        sizes = [size for _, size in frames[asked : asked + 4]]
+        return answered == len(frames) or _START_TUNNEL in sizes or all(size in _FORTINET_LCP for size in sizes)
+    rest = frames[at:]
+    if _flight(rest, 0, from_client=True) == len(rest):
+        return True  # perhaps another request
+    return (
+        (exchanges == 1 and rest[0][1] == _SSTP_CONNECT)
+        or _has_header(rest, _CSTP_HEADER)
+        or (exchanges >= _SOFTETHER_EXCHANGES and all(size >= _SOFTETHER_LEAST for _, size in rest))
+    )
+
+
+def _is_long_answer(frames: Sequence[Frame]) -> bool:
+    """Whether the server sends more in a row than any login does, before a tunnel could have begun."""
+    in_a_row = 0
+    for from_client, size in frames:
+        in_a_row = 0 if from_client else in_a_row + size
+        if in_a_row > _MAX_ANSWER:
+            return True
+    return False
 
 
 _KINDS: tuple[tuple[str, Callable[[Sequence[Frame]], str]], ...] = (
@@ -248,7 +287,8 @@ class SslVpn(Detector):
             if talk.facts.get("tls.ja4") in self._memory.softether_clients and _exchanges(frames)[0]:
                 reason = "requests and answers of the TLS client that has a SoftEther tunnel to this service"
                 return Evidence("softether", Confidence.PROBABLE, reason)
-        return Opinion.NO if is_over or records.is_full else Opinion.MORE
+        may_go_on = not is_over and not records.is_full and _may_become_a_tunnel(frames)
+        return Opinion.MORE if may_go_on else Opinion.NO
 
 
 def _frames(records: TlsRecords, overhead: int) -> tuple[list[Frame], bool]:
