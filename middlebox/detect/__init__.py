@@ -63,6 +63,27 @@ from middlebox.detect.smb import Smb
 from middlebox.detect.smtp import Smtp
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stomp import Stomp
+from middlebox.detect.ah import Ah
+from middlebox.detect.base import Detector
+from middlebox.detect.cisco_udp import CiscoUdp
+from middlebox.detect.dns import Dns
+from middlebox.detect.dtls import Dtls
+from middlebox.detect.esp import Esp
+from middlebox.detect.gre import Gre
+from middlebox.detect.gre_in_udp import GreInUdp
+from middlebox.detect.hamachi import Hamachi
+from middlebox.detect.http import Http
+from middlebox.detect.ipsec import Ipsec
+from middlebox.detect.l2tp import L2tp
+from middlebox.detect.l2tp_ip import L2tpIp
+from middlebox.detect.openconnect_dtls import OpenconnectDtls
+from middlebox.detect.openvpn import OpenVpn
+from middlebox.detect.pptp import Pptp
+from middlebox.detect.pptp_data import PptpData
+from middlebox.detect.quic import Quic
+from middlebox.detect.softether_udp import SoftetherUdp
+from middlebox.detect.ssh import Ssh
+from middlebox.detect.ssl_vpn import SslVpn
 from middlebox.detect.stun import Stun
 from middlebox.detect.telnet import Telnet
 from middlebox.detect.teredo import Teredo
@@ -82,6 +103,7 @@ from middlebox.detect.zerotier import ZeroTier
 
 DETECTORS: tuple[type[Detector], ...] = (
     # Carriers
+    Dtls,
     Dns,
     Http,
     Icmp,
@@ -125,6 +147,20 @@ DETECTORS: tuple[type[Detector], ...] = (
     YggdrasilTls,
     ZeroTier,
     # VPNs
+    CiscoUdp,
+    Hamachi,
+    OpenconnectDtls,
+    SoftetherUdp,
+    SslVpn,
+    Ah,
+    Esp,
+    Gre,
+    GreInUdp,
+    Ipsec,
+    L2tp,
+    L2tpIp,
+    Pptp,
+    PptpData,
     OpenVpn,
     WireGuard,
     # Message brokers
