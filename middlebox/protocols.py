@@ -20,7 +20,7 @@ _CATEGORIES: dict[str, str] = {
     "ordinary": """
         http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp""",
+        git rsync xmpp irc rtsp rtmp ssdp icmp igmp websocket""",
     "unknown": "unknown",
 }
 
@@ -29,5 +29,5 @@ CATEGORIES: tuple[str, ...] = tuple(_CATEGORIES)
 CATEGORY_OF = MappingProxyType({name: category for category, names in _CATEGORIES.items() for name in names.split()})
 "Protocol name to category name."
 
-CARRIERS = frozenset({"tls", "quic", "http", "dns", "ssh", "dtls", "stun", "icmp", "gre"})
+CARRIERS = frozenset({"tls", "quic", "http", "dns", "ssh", "dtls", "stun", "icmp", "gre", "websocket"})
 "Protocols that often carry another one. A flow keeps the name of what is inside, when that can be shown."

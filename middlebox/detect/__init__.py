@@ -2,12 +2,21 @@
 
 from middlebox.detect.base import Detector
 from middlebox.detect.dns import Dns
+from middlebox.detect.dns_loaded_names import DnsLoadedNames
+from middlebox.detect.dns_tunnel import DnsTunnel
+from middlebox.detect.dnscrypt import DnsCrypt
 from middlebox.detect.http import Http
+from middlebox.detect.http_proxy import HttpProxy
+from middlebox.detect.http_tunnel import HttpTunnel
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.quic import Quic
+from middlebox.detect.socks4 import Socks4
+from middlebox.detect.socks5 import Socks5
 from middlebox.detect.ssh import Ssh
+from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.stun import Stun
 from middlebox.detect.tls import Tls
+from middlebox.detect.websocket import WebSocket
 from middlebox.detect.wireguard import WireGuard
 
 DETECTORS: tuple[type[Detector], ...] = (
@@ -18,6 +27,18 @@ DETECTORS: tuple[type[Detector], ...] = (
     Ssh,
     Stun,
     Tls,
+    # Proxies in clear
+    HttpProxy,
+    Socks4,
+    Socks5,
+    # Encrypted DNS
+    DnsCrypt,
+    # Tunnels in carriers
+    DnsLoadedNames,
+    DnsTunnel,
+    HttpTunnel,
+    SshTunnel,
+    WebSocket,
     # VPNs
     OpenVpn,
     WireGuard,
