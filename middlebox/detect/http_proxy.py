@@ -16,7 +16,9 @@ from middlebox.detect.inner import name_of
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
-_CONNECT_LINE = re.compile(rb"CONNECT +(?:\[[0-9A-Fa-f:.%]{2,64}\]|[0-9A-Za-z._-]{1,255}):\d{1,5} +HTTP/1\.\d\r?\n")
+_CONNECT_LINE = re.compile(
+    rb"CONNECT +(?:\[[0-9A-Fa-f:.%]{2,64}\]|[0-9A-Za-z._-]{1,255}):\d{1,5} (?:[^\r\n]{0,64} )?HTTP/1\.\d\r?\n"
+)
 _URL_LINE = re.compile(
     rb"[A-Z]{3,16} +(?:https?|ftp|wss?)://[^\s/]{1,260}(?:/[^\r\n]*)? +HTTP/1\.\d\r?\n", re.IGNORECASE
 )

@@ -47,6 +47,9 @@ _NOISY_BYTES = 96
 "Or this many in the first frame of each side."
 _PATIENCE = 8
 "Data frames of each side that are looked at."
+_TUNNEL_AGENTS = (b"Go-http-client/", b"Mozilla/")
+"""What tunnels call themselves when they call themselves anything: by the library they are written with, or a browser.
+But browsers also send Origin (section 4.1, 8), so a browser that does not is none."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,12 +144,14 @@ class WebSocket(Detector):
     )
     builds_on: ClassVar[tuple[str, ...]] = ("http",)
 
-    __slots__ = ("_client", "_given", "_protocol", "_server")
+    __slots__ = ("_client", "_given", "_may_be_tunnel", "_protocol", "_server")
 
     def __init__(self) -> None:
         self._client, self._server = _Side(), _Side()
         self._protocol: bytes | None = None
         "The subprotocol that was agreed, empty for none."
+        self._may_be_tunnel = False
+        "The handshake leaves open which program the client is."
         self._given: Evidence | None = None
         "The last evidence given."
 
@@ -183,6 +188,8 @@ class WebSocket(Detector):
         if response.words[1] != b"101" or response.headers.get(b"sec-websocket-accept") != accept:
             return Opinion.NO
         self._protocol = _agreed_protocol(response)
+        agent = request.headers.get(b"user-agent", b"")
+        self._may_be_tunnel = b"origin" not in request.headers and (not agent or agent.startswith(_TUNNEL_AGENTS))
         self._client.at, self._server.at = request.end, response.end
         return None
 
@@ -205,7 +212,10 @@ class WebSocket(Detector):
         is_explained = bool(self._protocol) and not (asked and not asked[0].is_masked)
         is_explained = is_explained or any(frame.explains_noise for frame in (*asked, *answered))
         if not is_explained and _are_noisy(asked, answered):
-            reason = "binary frames of both sides carry nothing but noise"
+            if not self._may_be_tunnel:
+                reason = "binary frames carry nothing but noise"
+                return Evidence("websocket-tunnel", Confidence.POSSIBLE, reason, facts)
+            reason = "binary frames carry nothing but noise, for a client that is neither a browser nor says what it is"
             return Evidence("websocket-tunnel", Confidence.PROBABLE, reason, facts)
         may_go_on = len(asked) < _PATIENCE and len(answered) < _PATIENCE
         waits_for_frames = not asked or not answered
@@ -215,7 +225,9 @@ class WebSocket(Detector):
 
 
 def _are_noisy(asked: list[Frame], answered: list[Frame]) -> bool:
-    """Whether frames of both sides carry enough noise to speak of it."""
+    """Whether frames carry enough noise to speak of it: those of both sides, or many of the client's."""
+    if len(asked) >= _PATIENCE and not answered:
+        return all(frame.is_noise for frame in asked)
     noisy = [[frame for frame in frames if frame.is_noise] for frames in (asked, answered)]
     if not noisy[0] or not noisy[1]:
         return False
