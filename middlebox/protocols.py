@@ -21,10 +21,10 @@ _CATEGORIES: dict[str, str] = {
     "ordinary": """
         http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp websocket""",
         git rsync xmpp irc rtsp rtmp ssdp icmp igmp
         bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet
-        nats""",
+        nats
+        websocket""",
     "unknown": "unknown",
 }
 

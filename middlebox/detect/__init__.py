@@ -12,28 +12,23 @@ from middlebox.detect.dnscrypt import DnsCrypt
 from middlebox.detect.doh import Doh
 from middlebox.detect.doq import Doq
 from middlebox.detect.dot import Dot
-from middlebox.detect.http import Http
-from middlebox.detect.http_proxy import HttpProxy
-from middlebox.detect.http_tunnel import HttpTunnel
-from middlebox.detect.i2p import I2p
-from middlebox.detect.masque import Masque
-from middlebox.detect.openvpn import OpenVpn
-from middlebox.detect.psiphon import Psiphon
-from middlebox.detect.quic import Quic
-from middlebox.detect.socks4 import Socks4
-from middlebox.detect.socks5 import Socks5
 from middlebox.detect.eigrp import Eigrp
 from middlebox.detect.enip import Enip
 from middlebox.detect.fastd import Fastd
 from middlebox.detect.geneve import Geneve
 from middlebox.detect.gtp import Gtp
 from middlebox.detect.http import Http
+from middlebox.detect.http_proxy import HttpProxy
+from middlebox.detect.http_tunnel import HttpTunnel
+from middlebox.detect.i2p import I2p
 from middlebox.detect.icmp import Icmp
 from middlebox.detect.icmp_tunnel import IcmpTunnel
 from middlebox.detect.iec104 import Iec104
 from middlebox.detect.igmp import Igmp
+from middlebox.detect.iodine_raw import IodineRaw
 from middlebox.detect.ip_in_ip import IpInIp
 from middlebox.detect.lisp import Lisp
+from middlebox.detect.masque import Masque
 from middlebox.detect.modbus import Modbus
 from middlebox.detect.n2n import N2n
 from middlebox.detect.nats import Nats
@@ -42,10 +37,13 @@ from middlebox.detect.opc_ua import OpcUa
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.ospf import Ospf
 from middlebox.detect.pim import Pim
+from middlebox.detect.psiphon import Psiphon
 from middlebox.detect.quic import Quic
 from middlebox.detect.s7comm import S7comm
 from middlebox.detect.sctp import Sctp
 from middlebox.detect.six_in_four import SixInFour
+from middlebox.detect.socks4 import Socks4
+from middlebox.detect.socks5 import Socks5
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.stun import Stun
@@ -53,10 +51,10 @@ from middlebox.detect.teredo import Teredo
 from middlebox.detect.tinc import Tinc
 from middlebox.detect.tls import Tls
 from middlebox.detect.ultrasurf import UltraSurf
-from middlebox.detect.websocket import WebSocket
 from middlebox.detect.vrrp import Vrrp
 from middlebox.detect.vtun import Vtun
 from middlebox.detect.vxlan import Vxlan
+from middlebox.detect.websocket import WebSocket
 from middlebox.detect.wireguard import WireGuard
 from middlebox.detect.yggdrasil import Yggdrasil
 from middlebox.detect.yggdrasil_tls import YggdrasilTls
@@ -89,6 +87,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     DnsLoadedNames,
     DnsTunnel,
     HttpTunnel,
+    IodineRaw,
     SshTunnel,
     WebSocket,
     # Encapsulations

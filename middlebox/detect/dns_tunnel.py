@@ -3,7 +3,7 @@
 The one rule: a query that looks like a tunnel's proves nothing; `confirmed` needs the reply that fits it: iodine's
 verdict on a version, a session's number and sequence that come back, frames that fill an answer to the last byte.
 
-Sources: iodine 0.7, doc/proto_00000502.txt, src/common.h and version.h (raw mode, version check, codec check);
+Sources: iodine 0.7, doc/proto_00000502.txt, src/common.h and version.h (version check, codec check);
 dns2tcp 0.5.2, common/includes/packet.h and common/base64.c; dnscat2, doc/protocol.md; dnstt, dnstt-client/dns.go.
 """
 
@@ -16,11 +16,6 @@ from typing import ClassVar, NamedTuple
 from middlebox.detect.base import UDP, Conversation, Detector
 from middlebox.detect.dns_names import CNAME, KEY, MX, NULL, PRIVATE, TXT, Question, read_answers, read_question
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
-
-_RAW_MAGIC = b"\x10\xd1\x9e"
-"iodine's raw mode; the fourth byte is a command and a user (proto_00000502, 'Raw UDP')."
-_RAW_COMMANDS = frozenset({0x10, 0x20, 0x30})
-"Login, data, ping."
 
 _IODINE_VERSION_QUERY = re.compile(rb"vaaaa[kl][a-z0-5]{5}", re.IGNORECASE)
 "V, and in iodine's base32 a version of 0x00000500 to 0x000005ff and two bytes of noise."
@@ -192,21 +187,17 @@ class DnsTunnel(Detector):
         "Other tunnels' framing, tunnels joined after iodine's login, and DNS over TCP, TLS or HTTPS."
     )
 
-    __slots__ = ("_foreign", "_has_told_mark", "_raw_users", "_waiting")
+    __slots__ = ("_foreign", "_has_told_mark", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Hope] = {}
         "By message id."
         self._foreign = 0
         self._has_told_mark = False
-        self._raw_users: dict[bool, int] = {}
-        "User of the last raw message of each side."
 
     def feed(self, talk: Conversation) -> Answer:
         """Judge one datagram."""
         data = talk.data
-        if data[:3] == _RAW_MAGIC:
-            return self._feed_raw(data, from_client=talk.from_client)
         question = read_question(data)
         if question is None or not question.labels:
             return Opinion.NO
@@ -232,17 +223,6 @@ class DnsTunnel(Detector):
                 facts = {"dns_tunnel.program": hope.program}
                 return Evidence("dns-tunnel", Confidence.PROBABLE, reason, facts, more=True)
         return self._pass_over()
-
-    def _feed_raw(self, data: bytes, *, from_client: bool) -> Answer:
-        """Iodine's raw mode: the same user both ways."""
-        if len(data) < 4 or data[3] & 0xF0 not in _RAW_COMMANDS:
-            return Opinion.NO
-        user = data[3] & 0x0F
-        self._raw_users[from_client] = user
-        if self._raw_users.get(not from_client) != user:
-            return Opinion.MORE if len(self._raw_users) == 1 else self._pass_over()
-        reason = "messages of iodine's raw mode both ways, for the same user"
-        return Evidence("dns-tunnel", Confidence.CONFIRMED, reason, {"dns_tunnel.program": "iodine"})
 
     def _pass_over(self) -> Opinion:
         self._foreign += 1
