@@ -75,8 +75,8 @@ def _read_labels(data: bytes, at: int) -> tuple[tuple[bytes, ...], int] | None:
     return None
 
 
-def read_answers(data: bytes, question: Question) -> Iterator[tuple[int, bytes]]:
-    """Type and data of the first answers: text without its lengths, a name without its dots."""
+def read_answers(data: bytes, question: Question) -> Iterator[bytes]:
+    """Data of the first answers: text without its lengths, a name without its dots."""
     at = question.end
     try:
         for _ in range(min(question.answers, _MAX_ANSWERS)):
@@ -86,7 +86,7 @@ def read_answers(data: bytes, question: Question) -> Iterator[tuple[int, bytes]]
             rrtype, _rrclass, _ttl, length = _RECORD.unpack_from(data, read[1])
             start = read[1] + _RECORD.size
             at = start + length
-            yield rrtype, _content(data, start, at, rrtype)
+            yield _content(data, start, at, rrtype)
     except StructError:
         return
 

@@ -34,7 +34,9 @@ _DNS2TCP_HEADER = 6
 
 _DNSCAT2_MARK = b"dnscat"
 "First label when there is no domain."
-_HEX = re.compile(rb"[0-9a-f]{18,}")
+_HEX_DIGITS = re.compile(rb"[0-9a-f]+", re.IGNORECASE)
+_LEAST_HEX = 18
+"Nine bytes: the packets without a payload are that long."
 _DNSCAT2_TYPES = frozenset((0, 1, 2, 3, 0xFF))
 "SYN, MSG, FIN, ENC, PING. A packet is: id (2 bytes), type, session (2 bytes), and what the type wants."
 
@@ -56,7 +58,7 @@ class _Hope(NamedTuple):
     """What a query may be, and how to tell by the reply."""
 
     program: str
-    is_tunnel: Callable[[Question, list[tuple[int, bytes]]], bool]
+    is_tunnel: Callable[[list[bytes]], bool]
     is_marked: bool
     "The query bears a word of the program's."
 
@@ -71,11 +73,9 @@ def _decode_base64(text: bytes) -> bytes:
 def _iodine(question: Question) -> _Hope | None:
     first = question.labels[0]
     if _IODINE_VERSION_QUERY.fullmatch(first):
-        return _Hope("iodine", lambda _question, answers: any(_is_iodine_verdict(data) for _, data in answers), True)
+        return _Hope("iodine", lambda answers: any(map(_is_iodine_verdict, answers)), True)
     if _IODINE_CODEC_QUERY.fullmatch(first):
-        return _Hope(
-            "iodine", lambda _question, answers: any(_IODINE_CODEC_CHECK in data for _, data in answers), False
-        )
+        return _Hope("iodine", lambda answers: any(_IODINE_CODEC_CHECK in data for data in answers), False)
     return None
 
 
@@ -92,9 +92,9 @@ def _dns2tcp(question: Question) -> _Hope | None:
     if len(asked) < _DNS2TCP_HEADER or not any(asked) or not (any(asked[:2]) or is_command):
         return None
 
-    def fits(_question: Question, answers: list[tuple[int, bytes]]) -> bool:
+    def fits(answers: list[bytes]) -> bool:
         # A letter that counts the answers of a reply stands before the header. The first reply gives the session.
-        headers = [_decode_base64(data[1:9]) for _, data in answers if data[:1].isalpha()]
+        headers = [_decode_base64(data[1:9]) for data in answers if data[:1].isalpha()]
         return any(header[4:] == asked[4:] and (header[:2] == asked[:2] or not any(asked[:2])) for header in headers)
 
     return _Hope("dns2tcp", fits, is_command)
@@ -105,11 +105,12 @@ def _dnscat2(question: Question) -> _Hope | None:
     if asked is None:
         return None
 
-    def fits(_question: Question, answers: list[tuple[int, bytes]]) -> bool:
-        for _, data in answers:
-            text = data.lower().removeprefix(_DNSCAT2_MARK)
-            answered = _HEX.match(text)
-            packet = bytes.fromhex(answered[0][: len(answered[0]) & ~1].decode()) if answered else b""
+    def fits(answers: list[bytes]) -> bool:
+        for data in answers:
+            answered = _HEX_DIGITS.match(data.lower().removeprefix(_DNSCAT2_MARK))
+            if answered is None or len(answered[0]) < _LEAST_HEX:
+                continue
+            packet = bytes.fromhex(answered[0][: len(answered[0]) & ~1].decode())
             if packet[2:5] == asked[2:5] and packet[:2] != asked[:2]:
                 return True
         return False
@@ -121,12 +122,12 @@ def _read_hex(labels: tuple[bytes, ...]) -> bytes | None:
     """The packet in the leading labels, None when they hold none."""
     digits = b""
     for label in labels[labels[0].lower() == _DNSCAT2_MARK :]:
-        if not re.fullmatch(rb"[0-9a-fA-F]+", label):
+        if not _HEX_DIGITS.fullmatch(label):
             break
         digits += label
-    if len(digits) < 18 or len(digits) % 2:
+    if len(digits) < _LEAST_HEX:
         return None
-    packet = bytes.fromhex(digits.decode())
+    packet = bytes.fromhex(digits[: len(digits) & ~1].decode())
     return packet if packet[2] in _DNSCAT2_TYPES else None
 
 
@@ -160,9 +161,9 @@ def _is_dnstt_query(text: bytes) -> bool:
     return has_padding and at == len(message)
 
 
-def _is_dnstt_answer(_question: Question, answers: list[tuple[int, bytes]]) -> bool:
+def _is_dnstt_answer(answers: list[bytes]) -> bool:
     """Whether an answer is filled to the last byte by packets with two bytes of length before each."""
-    for _, data in answers:
+    for data in answers:
         at = 0
         while at + 2 <= len(data):
             at += 2 + int.from_bytes(data[at : at + 2])
@@ -183,15 +184,14 @@ class DnsTunnel(Detector):
     facts: ClassVar[tuple[str, ...]] = ("dns_tunnel.program",)
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
-    misses: ClassVar[str] = (
-        "Other tunnels' framing, tunnels joined after iodine's login, and DNS over TCP, TLS or HTTPS."
-    )
+    misses: ClassVar[str] = "Other tunnels' framing, iodine joined after its login, and DNS over TCP, TLS or HTTPS."
+    builds_on: ClassVar[tuple[str, ...]] = ("dns",)
 
     __slots__ = ("_foreign", "_has_told_mark", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: dict[int, _Hope] = {}
-        "By message id."
+        self._waiting: dict[int, tuple[_Hope, ...]] = {}
+        "What queries without an answer may be, by message id."
         self._foreign = 0
         self._has_told_mark = False
 
@@ -203,26 +203,27 @@ class DnsTunnel(Detector):
             return Opinion.NO
         if not question.is_reply:
             return self._feed_query(question)
-        hope = self._waiting.pop(question.message_id, None)
-        if hope is not None and hope.is_tunnel(question, list(read_answers(data, question))):
-            reason = f"the reply carries what {hope.program} answers to the query's packet"
-            return Evidence("dns-tunnel", Confidence.CONFIRMED, reason, {"dns_tunnel.program": hope.program})
+        hopes = self._waiting.pop(question.message_id, ())
+        answers = list(read_answers(data, question)) if hopes else []
+        for hope in hopes:
+            if hope.is_tunnel(answers):
+                reason = f"the reply carries what {hope.program} answers to the query's packet"
+                return Evidence("dns-tunnel", Confidence.CONFIRMED, reason, {"dns_tunnel.program": hope.program})
         return self._pass_over()
 
     def _feed_query(self, question: Question) -> Answer:
         if question.rrtype not in _CARRYING_TYPES or len(self._waiting) >= _MAX_WAITING:
             return self._pass_over()
-        for find in _PROGRAMS:
-            hope = find(question)
-            if hope is not None:
-                self._waiting[question.message_id] = hope
-                if not hope.is_marked or self._has_told_mark:
-                    return Opinion.MORE
-                self._has_told_mark = True
-                reason = f"the query bears what {hope.program} writes into its own"
-                facts = {"dns_tunnel.program": hope.program}
-                return Evidence("dns-tunnel", Confidence.PROBABLE, reason, facts, more=True)
-        return self._pass_over()
+        hopes = tuple(hope for find in _PROGRAMS if (hope := find(question)))
+        if not hopes:
+            return self._pass_over()
+        self._waiting[question.message_id] = hopes
+        marked = next((hope for hope in hopes if hope.is_marked), None)
+        if marked is None or self._has_told_mark:
+            return Opinion.MORE
+        self._has_told_mark = True
+        reason = f"the query bears what {marked.program} writes into its own"
+        return Evidence("dns-tunnel", Confidence.PROBABLE, reason, {"dns_tunnel.program": marked.program}, more=True)
 
     def _pass_over(self) -> Opinion:
         self._foreign += 1

@@ -23,8 +23,10 @@ _RESPONSE_MARK = b"r6fnvWj8"
 _NONCE_AT, _NONCE_BYTES = 8 + 32, 12
 "In a query: after the certificate's client mark and the client's public key."
 _RESPONSE_NONCE_AT = len(_RESPONSE_MARK)
-_LEAST_QUERY = _NONCE_AT + _NONCE_BYTES + 16 + 64
-"With a tag, and padded to at least one block of 64 bytes."
+_BLOCK = 64
+"Queries are padded to a multiple of this."
+_LEAST_QUERY = _NONCE_AT + _NONCE_BYTES + 16 + _BLOCK
+"With a tag and a block."
 _RELAY_MARK = b"\xff" * 8 + b"\x00\x00"
 "An anonymised query begins with this, and with the server's address and port (18 bytes)."
 _RELAY_BYTES = len(_RELAY_MARK) + 18
@@ -99,8 +101,10 @@ class DnsCrypt(Detector):
         """The server's first bytes after its length are the mark; the client's first message was a query."""
         if not client or len(server) >= STREAM_LIMIT:
             return Opinion.NO
-        size = int.from_bytes(client[:_LENGTH_BYTES]) if len(client) >= _LENGTH_BYTES else _LEAST_QUERY
-        if not _LEAST_QUERY <= size <= len(client) - _LENGTH_BYTES + STREAM_LIMIT or size % 64:
+        if len(client) < _LENGTH_BYTES:
+            return Opinion.NO if server else Opinion.MORE
+        size = int.from_bytes(client[:_LENGTH_BYTES])
+        if not _LEAST_QUERY <= size <= STREAM_LIMIT or size % _BLOCK:
             return Opinion.NO
         mark = server[_LENGTH_BYTES : _LENGTH_BYTES + len(_RESPONSE_MARK)]
         if not _RESPONSE_MARK.startswith(mark):

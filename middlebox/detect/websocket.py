@@ -72,10 +72,6 @@ class Frame:
         return self.opcode == _TEXT_FRAME or self.is_compressed or (self.size >= _LEAST_NOISE and not self.is_noise)
 
 
-class _NoFrameError(Exception):
-    """What follows the handshake is not a WebSocket frame."""
-
-
 class _Side:
     """Reads the frames of one direction, each once."""
 
@@ -83,7 +79,7 @@ class _Side:
 
     def __init__(self) -> None:
         self.at = 0
-        "Offset of the next frame, 0 before the handshake."
+        "Offset of the next frame; 0 before the handshake, and once something came that is no frame."
         self.frames: list[Frame] = []
         "Data frames so far, at most _PATIENCE."
 
@@ -93,7 +89,8 @@ class _Side:
             first, second = stream[self.at], stream[self.at + 1]
             opcode = first & 0x0F
             if opcode not in _KNOWN_OPCODES or first & _RESERVED:
-                raise _NoFrameError
+                self.at = 0  # no frames any more
+                return
             size, start = second & ~_MASK_BIT, self.at + 2
             if size >= _MEDIUM:
                 width = 2 if size == _MEDIUM else 8
@@ -101,7 +98,8 @@ class _Side:
             is_masked = bool(second & _MASK_BIT)
             content_at = start + 4 * is_masked
             if size > _MAX_FRAME:
-                raise _NoFrameError
+                self.at = 0
+                return
             seen = min(size, _MOST_NOISE)
             if len(stream) < content_at + seen:
                 return
@@ -161,11 +159,8 @@ class WebSocket(Detector):
             opinion = self._read_handshake(talk.client, talk.server)
             if opinion is not None:
                 return opinion
-        try:
-            self._client.read(talk.client)
-            self._server.read(talk.server)
-        except _NoFrameError:
-            return Opinion.NO
+        self._client.read(talk.client)
+        self._server.read(talk.server)
         answer = only_news(self._judge(), self._given)
         if isinstance(answer, Evidence):
             self._given = answer
@@ -217,7 +212,7 @@ class WebSocket(Detector):
                 return Evidence("websocket-tunnel", Confidence.POSSIBLE, reason, facts)
             reason = "binary frames carry nothing but noise, for a client that is neither a browser nor says what it is"
             return Evidence("websocket-tunnel", Confidence.PROBABLE, reason, facts)
-        may_go_on = len(asked) < _PATIENCE and len(answered) < _PATIENCE
+        may_go_on = len(asked) < _PATIENCE > len(answered) and self._client.at > 0 < self._server.at
         waits_for_frames = not asked or not answered
         reason = "the answer accepts the client's WebSocket key"
         more = may_go_on and (waits_for_frames or not is_explained)
