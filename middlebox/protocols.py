@@ -15,8 +15,7 @@ _CATEGORIES: dict[str, str] = {
     "anonymity": "tor obfs4 meek snowflake i2p",
     "tunnel": """
         ssh-tunnel dns-tunnel icmp-tunnel tls-tunnel websocket-tunnel http-tunnel ip-in-ip teredo 6in4 vxlan
-        geneve gtp
-        lisp ayiya""",
+        geneve gtp lisp ayiya""",
     "encrypted-dns": "doh dot doq dnscrypt",
     "ordinary": """
         http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
@@ -25,6 +24,8 @@ _CATEGORIES: dict[str, str] = {
         bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet
         nats
         websocket""",
+        nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle cassandra diameter fix whatsapp bitcoin ethereum
+        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet""",
     "unknown": "unknown",
 }
 
