@@ -23,6 +23,12 @@ _CATEGORIES: dict[str, str] = {
         git rsync xmpp irc rtsp rtmp ssdp icmp igmp nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle
         cassandra diameter fix whatsapp bitcoin ethereum bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104
         enip opc-ua bacnet""",
+        git rsync xmpp irc rtsp rtmp ssdp icmp igmp
+        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet
+        nats
+        websocket""",
+        nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle cassandra diameter fix whatsapp bitcoin ethereum
+        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet""",
     "unknown": "unknown",
 }
 
@@ -31,5 +37,5 @@ CATEGORIES: tuple[str, ...] = tuple(_CATEGORIES)
 CATEGORY_OF = MappingProxyType({name: category for category, names in _CATEGORIES.items() for name in names.split()})
 "Protocol name to category name."
 
-CARRIERS = frozenset({"tls", "quic", "http", "dns", "ssh", "dtls", "stun", "icmp", "gre"})
+CARRIERS = frozenset({"tls", "quic", "http", "dns", "ssh", "dtls", "stun", "icmp", "gre", "websocket"})
 "Protocols that often carry another one. A flow keeps the name of what is inside, when that can be shown."

@@ -11,6 +11,12 @@ from middlebox.detect.dcerpc import Dcerpc
 from middlebox.detect.diameter import Diameter
 from middlebox.detect.dnp3 import Dnp3
 from middlebox.detect.dns import Dns
+from middlebox.detect.dns_loaded_names import DnsLoadedNames
+from middlebox.detect.dns_tunnel import DnsTunnel
+from middlebox.detect.dnscrypt import DnsCrypt
+from middlebox.detect.doh import Doh
+from middlebox.detect.doq import Doq
+from middlebox.detect.dot import Dot
 from middlebox.detect.eigrp import Eigrp
 from middlebox.detect.enip import Enip
 from middlebox.detect.ethereum import Ethereum
@@ -22,16 +28,21 @@ from middlebox.detect.geneve import Geneve
 from middlebox.detect.git import Git
 from middlebox.detect.gtp import Gtp
 from middlebox.detect.http import Http
+from middlebox.detect.http_proxy import HttpProxy
+from middlebox.detect.http_tunnel import HttpTunnel
+from middlebox.detect.i2p import I2p
 from middlebox.detect.icmp import Icmp
 from middlebox.detect.icmp_tunnel import IcmpTunnel
 from middlebox.detect.iec104 import Iec104
 from middlebox.detect.igmp import Igmp
+from middlebox.detect.iodine_raw import IodineRaw
 from middlebox.detect.imap import Imap
 from middlebox.detect.ip_in_ip import IpInIp
 from middlebox.detect.irc import Irc
 from middlebox.detect.kerberos import Kerberos
 from middlebox.detect.ldap import Ldap
 from middlebox.detect.lisp import Lisp
+from middlebox.detect.masque import Masque
 from middlebox.detect.memcached import Memcached
 from middlebox.detect.modbus import Modbus
 from middlebox.detect.mongodb import Mongodb
@@ -48,6 +59,7 @@ from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.oracle import Oracle
 from middlebox.detect.ospf import Ospf
 from middlebox.detect.pim import Pim
+from middlebox.detect.psiphon import Psiphon
 from middlebox.detect.pop3 import Pop3
 from middlebox.detect.postgresql import Postgresql
 from middlebox.detect.quic import Quic
@@ -59,6 +71,10 @@ from middlebox.detect.rtsp import Rtsp
 from middlebox.detect.s7comm import S7comm
 from middlebox.detect.sctp import Sctp
 from middlebox.detect.six_in_four import SixInFour
+from middlebox.detect.socks4 import Socks4
+from middlebox.detect.socks5 import Socks5
+from middlebox.detect.ssh import Ssh
+from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.smb import Smb
 from middlebox.detect.smtp import Smtp
 from middlebox.detect.ssh import Ssh
@@ -89,6 +105,11 @@ from middlebox.detect.telnet import Telnet
 from middlebox.detect.teredo import Teredo
 from middlebox.detect.tinc import Tinc
 from middlebox.detect.tls import Tls
+from middlebox.detect.ultrasurf import UltraSurf
+from middlebox.detect.vrrp import Vrrp
+from middlebox.detect.vtun import Vtun
+from middlebox.detect.vxlan import Vxlan
+from middlebox.detect.websocket import WebSocket
 from middlebox.detect.vnc import Vnc
 from middlebox.detect.vrrp import Vrrp
 from middlebox.detect.vtun import Vtun
@@ -111,6 +132,27 @@ DETECTORS: tuple[type[Detector], ...] = (
     Ssh,
     Stun,
     Tls,
+    # Proxies in clear
+    HttpProxy,
+    Masque,
+    Psiphon,
+    Socks4,
+    Socks5,
+    UltraSurf,
+    # Anonymity
+    I2p,
+    # Encrypted DNS
+    DnsCrypt,
+    Doh,
+    Doq,
+    Dot,
+    # Tunnels in carriers
+    DnsLoadedNames,
+    DnsTunnel,
+    HttpTunnel,
+    IodineRaw,
+    SshTunnel,
+    WebSocket,
     # Encapsulations
     Ayiya,
     Geneve,
