@@ -22,13 +22,7 @@ _CATEGORIES: dict[str, str] = {
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
         git rsync xmpp irc rtsp rtmp ssdp icmp igmp nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle
         cassandra diameter fix whatsapp bitcoin ethereum bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104
-        enip opc-ua bacnet""",
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp
-        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet
-        nats
-        websocket""",
-        nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle cassandra diameter fix whatsapp bitcoin ethereum
-        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet""",
+        enip opc-ua bacnet websocket""",
     "unknown": "unknown",
 }
 
