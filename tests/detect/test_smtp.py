@@ -30,6 +30,7 @@ from tests.detect.exchanges import outcome
         ),
         pytest.param([SERVER(b"2200 ready\r\n"), CLIENT(b"EHLO a\r\n")], "no", id="four digits"),
         pytest.param([SERVER(b"HTTP/1.1 200 OK\r\n"), CLIENT(b"EHLO a\r\n")], "no", id="an HTTP server answers"),
+        pytest.param([CLIENT(b"HELO\n`\xc3\xec\x4d")], "more", id="a word and then noise"),
         pytest.param([SERVER(b"220 ESMTP"), CLIENT(b"EHL")], "more", id="both cut short"),
     ],
 )
