@@ -92,6 +92,8 @@ from middlebox.detect.softether_udp import SoftetherUdp
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.ssl_vpn import SslVpn
+from middlebox.detect.ssh import Ssh
+from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.stomp import Stomp
 from middlebox.detect.stun import Stun
 from middlebox.detect.telnet import Telnet

@@ -35,8 +35,8 @@ _DNS2TCP_HEADER = 6
 _DNSCAT2_MARK = b"dnscat"
 "First label when there is no domain."
 _HEX_DIGITS = re.compile(rb"[0-9a-f]+", re.IGNORECASE)
-_LEAST_HEX = 18
-"Nine bytes: the packets without a payload are that long."
+_LEAST_HEX, _MOST_HEX = 18, 64
+"Nine bytes: the packets without a payload are that long. More than the second number need not be looked at."
 _DNSCAT2_TYPES = frozenset((0, 1, 2, 3, 0xFF))
 "SYN, MSG, FIN, ENC, PING. A packet is: id (2 bytes), type, session (2 bytes), and what the type wants."
 
@@ -107,7 +107,7 @@ def _dnscat2(question: Question) -> _Hope | None:
 
     def fits(answers: list[bytes]) -> bool:
         for data in answers:
-            answered = _HEX_DIGITS.match(data.lower().removeprefix(_DNSCAT2_MARK))
+            answered = _HEX_DIGITS.match(data[:_MOST_HEX].lower().removeprefix(_DNSCAT2_MARK))
             if answered is None or len(answered[0]) < _LEAST_HEX:
                 continue
             packet = bytes.fromhex(answered[0][: len(answered[0]) & ~1].decode())
@@ -165,8 +165,8 @@ def _is_dnstt_answer(answers: list[bytes]) -> bool:
     """Whether an answer is filled to the last byte by packets with two bytes of length before each."""
     for data in answers:
         at = 0
-        while at + 2 <= len(data):
-            at += 2 + int.from_bytes(data[at : at + 2])
+        while at + 2 <= len(data) and (size := int.from_bytes(data[at : at + 2])):
+            at += 2 + size
         if data and at == len(data):
             return True
     return False

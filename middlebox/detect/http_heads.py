@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_HEAD_END = re.compile(rb"\n\r?\n")
 _LINE_END = re.compile(rb"\r?\n")
 _WORD = re.compile(rb"[!-~]{1,64}")
 _MAX_HEADERS = 128
@@ -30,12 +29,18 @@ class Head:
         return token in (one.strip() for one in self.headers.get(header, b"").lower().split(b","))
 
 
+def _skip_blank(stream: bytes) -> int:
+    """Offset after the empty lines that are ignored before a message (RFC 9112 section 2.2)."""
+    return len(stream) - len(stream.lstrip(b"\r\n"))
+
+
 def read_head(stream: bytes) -> Head | None:
     """The head with which `stream` begins, None while it is not whole."""
-    end = _HEAD_END.search(stream)
-    if end is None:
+    ends = [at + len(mark) for mark in (b"\n\r\n", b"\n\n") if (at := stream.find(mark, _skip_blank(stream))) >= 0]
+    if not ends:
         return None
-    first, *lines = _LINE_END.split(stream[: end.start()].lstrip(b"\r\n"), _MAX_HEADERS)
+    end = min(ends)
+    first, *lines = _LINE_END.split(stream[:end].strip(b"\r\n"), _MAX_HEADERS)
     start, _, rest = first.partition(b" ")
     if start.startswith(b"HTTP/"):
         middle, _, last = rest.partition(b" ")
@@ -46,7 +51,7 @@ def read_head(stream: bytes) -> Head | None:
         name, colon, value = line.partition(b":")
         if colon and _WORD.fullmatch(name):
             headers[name.lower()] = value.strip()
-    return Head((start, middle, last), headers, end.end())
+    return Head((start, middle, last), headers, end)
 
 
 def is_response_begun(server: bytes) -> bool:

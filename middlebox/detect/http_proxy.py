@@ -16,16 +16,12 @@ from middlebox.detect.inner import name_of
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
-_CONNECT_LINE = re.compile(
-    rb"CONNECT +(?:\[[0-9A-Fa-f:.%]{2,64}\]|[0-9A-Za-z._-]{1,255}):\d{1,5} (?:[^\r\n]{0,64} )?HTTP/1\.\d\r?\n"
-)
-_URL_LINE = re.compile(
-    rb"[A-Z]{3,16} +(?:https?|ftp|wss?)://[^\s/]{1,260}(?:/[^\r\n]*)? +HTTP/1\.\d\r?\n", re.IGNORECASE
-)
-_BEGUN = re.compile(
-    rb"(?:\r?\n)*(?:CONNECT(?: [^\r\n]*)?|[A-Za-z]{1,16}(?: +(?:[A-Za-z]{1,5}(?::/?/?[^\r\n]*)?)?)?)\r?"
-)
-"A request line of either form, before its end."
+_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.%]{2,64}\]|[0-9A-Za-z._-]{1,255}):\d{1,5}")
+_URL = re.compile(rb"(?:https?|ftp|wss?)://[^\s/]{1,260}", re.IGNORECASE)
+_METHOD = re.compile(rb"[A-Za-z]{3,16}")
+_VERSION = re.compile(rb"HTTP/1\.\d\r?")
+_LONGEST_LINE = 8192
+"Ours, and what servers commonly take (RFC 9112 section 3 asks for 8000 at least)."
 _PROXY_REQUEST_HEADERS = frozenset({b"proxy-connection", b"proxy-authorization"})
 _PROXY_RESPONSE_HEADERS = frozenset({b"via", b"proxy-connection", b"proxy-agent", b"proxy-authenticate"})
 "Headers that only proxies are sent, and that proxies add (RFC 9110 sections 7.6.3 and 11.7)."
@@ -58,13 +54,19 @@ class HttpProxy(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Judge the first request, then its answer, then what comes out of a tunnel."""
         request = talk.client.lstrip(b"\r\n")
-        if _CONNECT_LINE.match(request):
+        line_end = request.find(b"\n", 0, _LONGEST_LINE)
+        if line_end < 0:
+            return Opinion.NO if len(request) >= _LONGEST_LINE or talk.server else Opinion.MORE
+        method, _, rest = request[:line_end].partition(b" ")
+        target, version = rest.lstrip(b" ").partition(b" ")[0], rest.rpartition(b" ")[2]
+        if not _METHOD.fullmatch(method) or not _VERSION.fullmatch(version):
+            return Opinion.NO
+        if method.upper() == b"CONNECT" and _AUTHORITY.fullmatch(target):
             answer = _judge_connect(talk.client, talk.server)
-        elif _URL_LINE.match(request):
+        elif _URL.match(target):
             answer = _judge_url(talk.client, talk.server)
         else:
-            begun = _BEGUN.fullmatch(request) and len(request) < STREAM_LIMIT
-            return Opinion.MORE if begun else Opinion.NO
+            return Opinion.NO
         answer = only_news(answer, self._given)
         if isinstance(answer, Evidence):
             self._given = answer
