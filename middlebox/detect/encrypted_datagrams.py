@@ -39,11 +39,9 @@ _QUIC_LEAST_BYTES = 1_200
 _SALTS = {8: "Hysteria 2, Salamander", 16: "Hysteria 1, xplus"}
 _QUIC_FIRST_BYTES = frozenset({1200, 1232, 1242, 1250, 1252, 1280, 1350, 1357})
 "How long usual QUIC clients make their first datagram. Hysteria's quic-go: 1252, 1280; sing-box's: 1250."
-_MAX_FIRST_FLIGHT = 4
-"Ours: datagrams of a client's first flight with its repetitions."
 _SMALL_BYTES = 100
 _SHAPE_DATAGRAMS = 8
-"Ours: within so many datagrams the handshake is over and the client sends its first small packet."
+"Ours: the server's first full datagram comes within so many, and the client's first small one within so many more."
 
 _DATA_SHARDS, _PARITY_SHARDS = 10, 3
 "kcptun's defaults (-datashard, -parityshard)."
@@ -115,16 +113,21 @@ class EncryptedDatagrams(Detector):
 
 
 def _quic_salt(sizes: Sequence[int]) -> int | None:
-    """How many bytes of salt are in front of what has the sizes of a QUIC handshake; None: it has not."""
-    if len(sizes) > _SHAPE_DATAGRAMS:
-        return None
-    answer = next((place for place, size in enumerate(sizes) if size < 0), 0)
-    if not 1 <= answer <= _MAX_FIRST_FLIGHT or not any(0 < size <= _SMALL_BYTES for size in sizes):
-        return None
+    """How many bytes of salt are in front of what has the sizes of a QUIC handshake; None: it has not.
+
+    The client repeats the length of its first datagram; all that either side sends meanwhile is as full as an Initial
+    must be, or so short that it only acknowledges.
+    """
     salt = next((salt for salt in _SALTS if sizes[0] - salt in _QUIC_FIRST_BYTES), None)
-    if salt is None or min(sizes[:answer]) < _QUIC_LEAST_BYTES + salt or -sizes[answer] < _QUIC_LEAST_BYTES + salt:
+    if salt is None or sizes.count(sizes[0]) < 2:
         return None
-    return salt
+    full = _QUIC_LEAST_BYTES + salt
+    answer = next((place for place, size in enumerate(sizes) if size < -_SMALL_BYTES), len(sizes))
+    if answer >= _SHAPE_DATAGRAMS or -sizes[answer] < full:
+        return None
+    if any(_SMALL_BYTES < abs(size) < full for size in sizes[:answer]):
+        return None
+    return salt if any(0 < size <= _SMALL_BYTES for size in sizes[: answer + _SHAPE_DATAGRAMS]) else None
 
 
 def _has_parity(sizes: Sequence[int]) -> bool:

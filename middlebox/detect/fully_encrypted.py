@@ -25,13 +25,11 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _LEAST_BYTES_EACH_WAY = 64
 "Ours: fewer bytes say too little about being noise. A Shadowsocks salt and the first chunk's length have 34 or more."
-_MAX_WAITING_PACKETS = 12
-"Ours: packets that may pass before both sides have said so much."
+_MAX_WAITING_PACKETS = 32
+"Ours: packets that may pass before both sides have said so much. An upload is answered late."
 _FLOWS_REMEMBERED, _FLOWS_NEEDED = 8, 5
 """Ours: so many of the latest flows to one service. The paper needed at most 38 flows to find a bridge without a single
 false alarm; it had no other evidence than a classifier's score."""
-_CHANCE_EXEMPTIONS = (Exemption.BITS_SET, Exemption.MOSTLY_PRINTABLE)
-"Rules that exempt short noise by chance: a nonce sent on its own has 8 or 16 bytes."
 
 
 class Kind(Enum):
@@ -128,8 +126,8 @@ class FullyEncrypted(Detector):
             reason = "none of the five rules exempts the client's first payload"
             more = self._flow.kind is not Kind.ORDINARY
             return Evidence("fully-encrypted", Confidence.POSSIBLE, reason, facts, more)
-        if exemption in _CHANCE_EXEMPTIONS and seems_random(payload):
-            return Opinion.MORE
+        if exemption is not Exemption.KNOWN_PROTOCOL and seems_random(payload):
+            return Opinion.MORE  # exempt by chance, as a nonce of 8 bytes that is sent on its own often is
         return self._ordinary()
 
     def _feed_noise(self, talk: Conversation) -> Answer:
