@@ -6,6 +6,7 @@ from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
 from middlebox.detect.fully_encrypted import FullyEncrypted
 from middlebox.detect.http import Http
 from middlebox.detect.mkcp import Mkcp
+from middlebox.detect.obfs4 import Obfs4
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.quic import Quic
 from middlebox.detect.simple_obfs import SimpleObfs
@@ -29,6 +30,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     EncryptedDatagrams,
     FullyEncrypted,
     Mkcp,
+    Obfs4,
     SimpleObfs,
 )
 "Every detector the engine runs. Statistical ones are asked last."
