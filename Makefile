@@ -12,7 +12,7 @@ RUN := .venv/bin
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab accuracy clean
+.PHONY: help install format check test test-fast lab accuracy models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ accuracy: install ## Measure every detector on every labelled capture: docs/accu
 	$(RUN)/pip install --quiet --editable '.[accuracy]'
 	$(RUN)/python -m middlebox.accuracy $(patsubst %/manifest.jsonl,%,$(filter-out %/hostile/manifest.jsonl,$(LABELLED))) \
 	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED)))
+
+models: install ## Train the models again from training/flows/: middlebox/detect/models/, docs/models/
+	$(RUN)/pip install --quiet --editable '.[training]'
+	$(RUN)/python training/train.py
+	$(RUN)/ruff format --quiet middlebox/detect/models
 
 clean: ## Remove what was built, installed into .venv or cached
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

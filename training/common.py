@@ -96,6 +96,8 @@ class Trained:
     examples: list[Example]
     scores: np.ndarray
     "The highest score that each example reached at any moment, from the fold in which it was not trained on."
+    all_scores: list[list[float]]
+    "The score at each moment."
 
     def of(self, *names: str) -> np.ndarray:
         """Scores of the examples with these names."""
@@ -115,9 +117,10 @@ def train(examples: list[Example], count: int) -> Trained:
     for number in range(FOLDS):
         rest = fold != number
         scores[~rest] = table[~rest] @ fit(table[rest], wanted[rest], weights[rest])
-    highest = np.full(len(examples), -np.inf)
-    np.maximum.at(highest, owner, scores)
-    return Trained(fit(table, wanted, weights), examples, highest)
+    every: list[list[float]] = [[] for _ in examples]
+    for number, score in zip(owner, scores, strict=True):
+        every[number].append(float(score))
+    return Trained(fit(table, wanted, weights), examples, np.array([max(one) for one in every]), every)
 
 
 def share_above(scores: np.ndarray, threshold: float) -> float:
@@ -139,7 +142,7 @@ def write_module(name: str, doc: str, weights: np.ndarray, constants: dict[str, 
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_roc(name: str, wanted: np.ndarray, curves: dict[str, np.ndarray], marks: dict[str, float]) -> None:
+def write_roc(name: str, wanted: np.ndarray, curves: dict[str, np.ndarray]) -> None:
     """A picture of what share of each kind of other flows is hit for what share of the wanted ones is found."""
     width, height, left, low = 520, 330, 60, 40
     least = 1e-4
@@ -167,15 +170,11 @@ def write_roc(name: str, wanted: np.ndarray, curves: dict[str, np.ndarray], mark
     parts.append(f'<text x="14" y="{height - low}" transform="rotate(-90 14 {height - low})">share found</text>')
     thresholds = np.linspace(-6, 8, 141)
     for number, (label, scores) in enumerate(curves.items()):
-        colour = ("#1b6ca8", "#c0392b", "#7f8c8d", "#27ae60")[number % 4]
+        colour = ("#1b6ca8", "#c0392b", "#7f8c8d", "#27ae60", "#8e44ad")[number % 5]
         points = [f"{across(share_above(scores, one)):.1f},{up(share_above(wanted, one)):.1f}" for one in thresholds]
         parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         y = height - low - 14 * (len(curves) - number)
         parts.append(f'<text x="{width - 230}" y="{y}" fill="{colour}">{label} ({len(scores)} flows)</text>')
-    for label, threshold in marks.items():
-        y = up(share_above(wanted, threshold))
-        parts.append(f'<path d="M{left} {y:.1f}H{width - 20}" stroke="#333" stroke-dasharray="3 3"/>')
-        parts.append(f'<text x="{left + 4}" y="{y - 3:.1f}">{label}</text>')
     parts.append("</svg>")
     (ROOT / "docs" / "models" / f"{name}.svg").write_text("\n".join(parts) + "\n", encoding="utf-8")
 

@@ -16,8 +16,8 @@ from middlebox.detect.base import TCP, Conversation, Detector
 from middlebox.detect.five_rules import find_exemption
 from middlebox.detect.randomness import seems_random
 from middlebox.engine import Engine
-from middlebox.evidence import Answer, Confidence, Evidence
 from middlebox.events import Event
+from middlebox.evidence import Answer, Confidence, Evidence
 from middlebox.policy.rule import CLASSIFY_ONLY
 from middlebox.shells.capture import Capture, CaptureError
 

@@ -190,17 +190,18 @@ class FullyEncrypted(Detector):
     def _feed_lengths(self, talk: Conversation, *, burst_has_ended: bool) -> Answer:
         found = _from_writes(talk.sizes)
         if found is None and burst_has_ended:
-            found = _from_first_flights(talk.sizes) or self._from_bursts(bursts(split(talk.sizes)))
+            found = _from_first_flights(talk.sizes) or self._from_bursts(split(talk.sizes))
         if found is None:
             return Opinion.MORE if len(talk.sizes) < WINDOW_PACKETS else Opinion.NO
         return found if _is_noise(talk) else self._ordinary()
 
-    def _from_bursts(self, runs: list[int]) -> Evidence | None:
+    def _from_bursts(self, sizes: list[int]) -> Evidence | None:
+        runs = bursts(sizes)
         complete = min(len(runs) - 1, BURSTS)
         if complete < LEAST_BURSTS:
             return None
-        score = inner_tls.BIAS + sum(inner_tls.WEIGHTS[feature] for feature in burst_features(runs, complete))
-        if score >= inner_tls.THRESHOLD:
+        score = inner_tls.BIAS + sum(inner_tls.WEIGHTS[feature] for feature in burst_features(sizes, complete))
+        if score >= (inner_tls.EARLY_THRESHOLD if complete < inner_tls.EARLY_BURSTS else inner_tls.THRESHOLD):
             reason = f"noise both ways, in bursts like those of a TLS handshake: {_listed(runs[:complete])} bytes"
             return Evidence("fully-encrypted", Confidence.PROBABLE, reason)
         if score < inner_tls.WEAK_THRESHOLD:

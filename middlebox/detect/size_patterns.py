@@ -34,7 +34,7 @@ BURST_EDGES = (
 proxies add to it (58 to 135), and where a ClientHello does (330 to 780, with post-quantum keys 1450 to 2300)."""
 _CLASSES = len(BURST_EDGES) + 2
 "One more class below the first edge, and one for a burst that has not come."
-BURST_FEATURES = BURSTS * _CLASSES
+BURST_FEATURES = 2 * BURSTS * _CLASSES
 
 
 def split(sizes: Sequence[int], window: int = WINDOW_PACKETS) -> list[int]:
@@ -86,12 +86,16 @@ def bursts(sizes: Sequence[int]) -> list[int]:
 
 
 def burst_features(sizes: Sequence[int], complete: int) -> list[int]:
-    """Which features hold for a flow of which `complete` bursts have ended: one for each of the first BURSTS.
+    """Which features hold for a flow of which `complete` bursts have ended.
 
-    Each is a number below BURST_FEATURES. `sizes` as given by `bursts`.
+    Two for each of the first BURSTS: the class of its bytes, and that of its first packet. Each is a number below
+    BURST_FEATURES. `sizes` as given by `split`.
     """
+    runs = [list(run) for _, run in groupby(sizes, key=lambda size: size > 0)][: min(complete, BURSTS)]
     found = []
     for place in range(BURSTS):
-        kind = bisect_right(BURST_EDGES, abs(sizes[place])) if place < complete else _CLASSES - 1
-        found.append(place * _CLASSES + kind)
+        has_come = place < len(runs)
+        whole = bisect_right(BURST_EDGES, abs(sum(runs[place]))) if has_come else _CLASSES - 1
+        first = bisect_right(BURST_EDGES, abs(runs[place][0])) if has_come else _CLASSES - 1
+        found += [place * _CLASSES + whole, (BURSTS + place) * _CLASSES + first]
     return found
