@@ -18,6 +18,10 @@ DECIMALS = 3
 "Of a weight in the shipped module: rounding hides that machines differ in a sum's last bits."
 
 
+_MOST_STEPS = 25
+"Newton's method takes about eight."
+
+
 @dataclass(slots=True, frozen=True)
 class Row:
     """One recorded flow; see training/README.md for the columns."""
@@ -71,11 +75,14 @@ def fit(features: np.ndarray, wanted: np.ndarray, weights: np.ndarray, *, penalt
     strength = np.full(features.shape[1], penalty)
     strength[-1] = penalty / 100
     found = np.zeros(features.shape[1])
-    for _ in range(15):
+    for _ in range(_MOST_STEPS):
         chance = 1 / (1 + np.exp(-features @ found))
         slope = features.T @ (weights * (chance - wanted)) + strength * found
         curve = (features * (weights * chance * (1 - chance))[:, None]).T @ features + np.diag(strength)
-        found = found - np.linalg.solve(curve, slope)
+        step = np.linalg.solve(curve, slope)
+        found = found - step
+        if np.abs(step).max() < 10**-DECIMALS / 100:
+            break
     return found
 
 

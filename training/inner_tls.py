@@ -14,8 +14,8 @@ from middlebox.detect.size_patterns import BURST_FEATURES, BURSTS, LEAST_BURSTS,
 NAME = "inner_tls"
 EARLY_THRESHOLD, THRESHOLD, WEAK_THRESHOLD = 2.5, 1.2, 0.7
 """Chosen on the curves, so that one recorded flow of another protocol in 700 is hit. The first holds before
-EARLY_BURSTS have ended, when a single small burst can look like a Finished message, the second from then on. The third counts only
-when two flows to one service reach it."""
+EARLY_BURSTS have ended, when a single small burst can look like a Finished message, the second from then on. The third
+counts only when two flows to one service reach it."""
 EARLY_BURSTS = 5
 PROXIES = frozenset({"shadowsocks", "shadowsocks-2022", "shadowsocksr", "vmess"})
 TLS_WORDS = (

@@ -38,6 +38,12 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _LEAST_BYTES_EACH_WAY = 64
 "Ours: fewer bytes say too little about being noise. A Shadowsocks salt and the first chunk's length have 34 or more."
+_LEAST_NONCE_BYTES = 8
+"ChaCha20's in Shadowsocks' stream ciphers; those of the others are longer."
+_CHANCE_EXEMPTIONS = (Exemption.BITS_SET, Exemption.MOSTLY_PRINTABLE)
+"Rules that exempt one short piece of noise in ten."
+_MOST_PRINTABLE = 0.75
+"Ours: of a short payload that is given another chance; eight bytes of noise exceed it once in 200 times."
 _MAX_WAITING_PACKETS = 32
 "Ours: packets that may pass before both sides have said so much. An upload is answered late."
 _FLOWS_REMEMBERED, _FLOWS_NEEDED = 8, 5
@@ -171,8 +177,11 @@ class FullyEncrypted(Detector):
             reason = "none of the five rules exempts the client's first payload"
             more = self._flow.kind is not Kind.ORDINARY
             return Evidence("fully-encrypted", Confidence.POSSIBLE, reason, facts, more)
-        if exemption is not Exemption.KNOWN_PROTOCOL and seems_random(payload):
-            return Opinion.MORE  # exempt by chance, as a nonce of 8 bytes that is sent on its own often is
+        # A nonce that is sent on its own is often exempt by chance, and now and then a longer payload is.
+        least = _LEAST_NONCE_BYTES if exemption in _CHANCE_EXEMPTIONS else _LEAST_BYTES_EACH_WAY
+        is_text = exemption is Exemption.KNOWN_PROTOCOL or printable_share(payload) > _MOST_PRINTABLE
+        if len(payload) >= least and not is_text and seems_random(payload):
+            return Opinion.MORE
         return self._ordinary()
 
     def _feed_both_sides(self, talk: Conversation) -> Answer:

@@ -81,6 +81,18 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "fully_encrypted": [
         Sample("shadowsocks", TCP, exchange(200, -222, 90), "fully-encrypted", Confidence.POSSIBLE),
+        Sample(
+            "shadowsocks-with-tls",
+            TCP,
+            exchange(633, -903, 114, -289, 139, -289),
+            "fully-encrypted",
+            Confidence.PROBABLE,
+        ),
+        Sample("shadowsocks-full-chunk", TCP, exchange(200, -222, 90, -16417), "shadowsocks", Confidence.PROBABLE),
+        Sample("shadowsocks-2022", TCP, exchange(811, 551, -2888, 382), "shadowsocks", Confidence.PROBABLE),
+        Sample("vmess-sing-box", TCP, exchange(125, 227, -38, -236, 222), "vmess", Confidence.PROBABLE),
+        Sample("vmess-v2ray", TCP, exchange(280, -600, 90, -2048, 90, -2048), "vmess", Confidence.PROBABLE),
+        Sample("obfs4-opening", TCP, exchange(5063, -5970, 641), "fully-encrypted", Confidence.PROBABLE),
     ],
     "mkcp": [
         Sample("mkcp", UDP, (CLIENT(MKCP_DATA), SERVER(MKCP_ACKNOWLEDGEMENT)), "kcptun", Confidence.CONFIRMED),
@@ -94,6 +106,15 @@ SAMPLES: dict[str, list[Sample]] = {
             ),
             "kcptun",
             Confidence.CONFIRMED,
+        ),
+    ],
+    "obfs4": [
+        Sample(
+            "obfs4-table",
+            TCP,
+            exchange(807, -2535, 185, -523, 878, -1169, 283, -878, 523, -185, 1169, -283),
+            "obfs4",
+            Confidence.PROBABLE,
         ),
     ],
     "simple_obfs": [
