@@ -13,6 +13,8 @@ from middlebox.detect.simple_obfs import SimpleObfs
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stun import Stun
 from middlebox.detect.tls import Tls
+from middlebox.detect.vless import Vless
+from middlebox.detect.vmess import VMess
 from middlebox.detect.wireguard import WireGuard
 
 DETECTORS: tuple[type[Detector], ...] = (
@@ -32,5 +34,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     Mkcp,
     Obfs4,
     SimpleObfs,
+    Vless,
+    VMess,
 )
 "Every detector the engine runs. Statistical ones are asked last."
