@@ -15,12 +15,15 @@ _CATEGORIES: dict[str, str] = {
     "anonymity": "tor obfs4 meek snowflake i2p",
     "tunnel": """
         ssh-tunnel dns-tunnel icmp-tunnel tls-tunnel websocket-tunnel http-tunnel ip-in-ip teredo 6in4 vxlan
-        geneve gtp""",
+        geneve gtp
+        lisp ayiya""",
     "encrypted-dns": "doh dot doq dnscrypt",
     "ordinary": """
         http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp""",
+        git rsync xmpp irc rtsp rtmp ssdp icmp igmp
+        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet
+        nats""",
     "unknown": "unknown",
 }
 
