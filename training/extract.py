@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from middlebox.detect.base import TCP, Conversation, Detector
 from middlebox.detect.five_rules import find_exemption
-from middlebox.detect.randomness import seems_random
+from middlebox.detect.randomness import Framing, seems_random
 from middlebox.engine import Engine
 from middlebox.events import Event
 from middlebox.evidence import Answer, Confidence, Evidence
@@ -37,9 +37,14 @@ class Collector(Detector):
     packets_needed: ClassVar[int] = 1
     misses: ClassVar[str] = "."
 
+    def __init__(self) -> None:
+        self._framing = Framing()
+        self._is_framed = False
+
     def feed(self, talk: Conversation) -> Answer:
         """Tell all sizes so far."""
-        noise = not talk.midstream and seems_random(talk.client) and seems_random(talk.server)
+        self._is_framed |= self._framing.has_ended_framed(talk)
+        noise = not self._is_framed and not talk.midstream and seems_random(talk.client) and seems_random(talk.server)
         suspect = noise and find_exemption(talk.client[: talk.sizes[0]]) is None if talk.sizes[0] > 0 else False
         facts: dict[str, object] = {"collector.sizes": list(talk.sizes), "collector.noise": int(noise) + int(suspect)}
         return Evidence("tls", Confidence.POSSIBLE, "-", facts, more=True)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from middlebox.detect.base import UDP, Conversation, Detector
-from middlebox.detect.randomness import HEAD_BYTES, bits_per_byte, heads_vary, seems_random, starts_with_its_length
+from middlebox.detect.randomness import HEAD_BYTES, bits_per_byte, heads_vary, is_framed, seems_random
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _LEAST_BYTES = 8 + 1 + 4 + 16
@@ -85,7 +85,7 @@ class EncryptedDatagrams(Detector):
         data = talk.data
         if not _LEAST_BYTES <= len(data) <= _MAX_BYTES or not seems_random(data[:_LOOKED_AT_BYTES]):
             return Opinion.NO
-        if not self._sizes and starts_with_its_length(data):
+        if not self._sizes and is_framed(data):
             return Opinion.NO
         self._heads.append(data[:HEAD_BYTES])
         self._sizes.append(len(data) if talk.from_client else -len(data))

@@ -24,7 +24,7 @@ from typing import ClassVar
 from middlebox.detect.base import TCP, Conversation, Detector, Scope
 from middlebox.detect.five_rules import Exemption, find_exemption, printable_share
 from middlebox.detect.models import inner_tls
-from middlebox.detect.randomness import HEAD_BYTES, bits_per_byte, heads_vary, seems_random, starts_with_its_length
+from middlebox.detect.randomness import HEAD_BYTES, Framing, bits_per_byte, heads_vary, is_framed, seems_random
 from middlebox.detect.size_patterns import (
     BURSTS,
     LARGEST_SEGMENT_BYTES,
@@ -141,11 +141,12 @@ class FullyEncrypted(Detector):
     remembers: ClassVar[Scope | None] = Scope.SERVICE
     memory: ClassVar[type] = Service
 
-    __slots__ = ("_flow", "_packets", "_service", "_was_from_client")
+    __slots__ = ("_flow", "_framing", "_packets", "_service", "_was_from_client")
 
     def __init__(self, service: Service | None = None) -> None:
         self._service = service if service is not None else Service()
         self._flow = self._service.begin()
+        self._framing = Framing()
         self._packets = 0
         self._was_from_client = True
 
@@ -154,6 +155,8 @@ class FullyEncrypted(Detector):
         self._packets += 1
         burst_has_ended = talk.from_client is not self._was_from_client
         self._was_from_client = talk.from_client
+        if self._framing.has_ended_framed(talk):
+            return self._ordinary()
         if self._packets == 1:
             return self._feed_first(talk)
         if self._flow.kind is not Kind.NOISE:
@@ -168,7 +171,7 @@ class FullyEncrypted(Detector):
             return Opinion.NO
         exemption = find_exemption(payload)
         if exemption is None:
-            if starts_with_its_length(payload):
+            if is_framed(payload):
                 self._flow.kind = Kind.ORDINARY
             facts: dict[str, object] = {
                 "fully-encrypted.popcount": round(bits_per_byte(payload), 3),

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from middlebox.detect.randomness import bits_per_byte, heads_vary, seems_random, starts_with_its_length
+from middlebox.detect.randomness import bits_per_byte, heads_vary, is_framed, seems_random
 from tests.detect.sample import noise
 
 TEXT = "".join(random.Random(3).choices("abcdefghij ,.\n", k=20_000)).encode()
@@ -42,20 +42,30 @@ def test_bits_per_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "expected"),
+    "said",
     [
-        (b"\x00\x64" + noise(98), True),
-        (b"\x00\x62" + noise(98), True),
-        (b"\x62\x00" + noise(98), True),
-        (b"\x00\x00\x00\x60" + noise(96), True),
-        (b"\x60\x00\x00\x00" + noise(96), True),
-        (b"\x00\x63" + noise(98), False),
-        (b"\x00\x00", False),
-        (b"", False),
+        b"\x00\x62" + noise(98),
+        b"\x62\x00" + noise(98),
+        b"\x00\x64" + noise(98),
+        b"\x00\x00\x00\x60" + noise(96),
+        b"\x60\x00\x00\x00" + noise(96),
+        b"\x05\x00\x61" + noise(97),
+        b"GAME\x00\x00\x01\x2c" + noise(300),
+        b"\x00\x10" + noise(16) + b"\x01\x2c" + noise(300) + b"\x00\x01x",
     ],
 )
-def test_a_message_may_start_with_its_length(message: bytes, expected: bool) -> None:
-    assert starts_with_its_length(message) is expected
+def test_messages_that_tell_their_lengths(said: bytes) -> None:
+    assert is_framed(said)
+    assert not is_framed(said + b"\x55")
+
+
+@pytest.mark.parametrize("said", [b"", b"\x00", b"\x00\x00", bytes(100), b"\x00\x63" + noise(98)])
+def test_lengths_that_do_not_fit(said: bytes) -> None:
+    assert not is_framed(said)
+
+
+def test_noise_is_hardly_ever_framed() -> None:
+    assert sum(is_framed(noise(300, seed=seed)) for seed in range(2000)) <= 8
 
 
 def test_heads_of_noise_vary() -> None:
