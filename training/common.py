@@ -70,15 +70,24 @@ class Example:
     "Features at each moment at which the detector would ask."
 
 
-def fit(features: np.ndarray, wanted: np.ndarray, weights: np.ndarray, *, penalty: float = 1.0) -> np.ndarray:
-    """Weights of a logistic regression with a quadratic penalty, by Newton's method. The last feature is the bias."""
-    strength = np.full(features.shape[1], penalty)
+def fit(
+    features: np.ndarray, count: int, wanted: np.ndarray, weights: np.ndarray, *, penalty: float = 1.0
+) -> np.ndarray:
+    """Weights of a logistic regression with a quadratic penalty, by Newton's method.
+
+    `features` are the numbers, below `count`, of those that hold: one row for each moment. The last one is the bias.
+    """
+    strength = np.full(count, penalty)
     strength[-1] = penalty / 100
-    found = np.zeros(features.shape[1])
+    pairs = (features[:, :, None] * count + features[:, None, :]).ravel()
+    width = features.shape[1]
+    found = np.zeros(count)
     for _ in range(_MOST_STEPS):
-        chance = 1 / (1 + np.exp(-features @ found))
-        slope = features.T @ (weights * (chance - wanted)) + strength * found
-        curve = (features * (weights * chance * (1 - chance))[:, None]).T @ features + np.diag(strength)
+        chance = 1 / (1 + np.exp(-found[features].sum(axis=1)))
+        missed = np.repeat(weights * (chance - wanted), width)
+        slope = np.bincount(features.ravel(), missed, count) + strength * found
+        doubt = np.repeat(weights * chance * (1 - chance), width * width)
+        curve = np.bincount(pairs, doubt, count * count).reshape(count, count) + np.diag(strength)
         step = np.linalg.solve(curve, slope)
         found = found - step
         if np.abs(step).max() < 10**-DECIMALS / 100:
@@ -86,13 +95,9 @@ def fit(features: np.ndarray, wanted: np.ndarray, weights: np.ndarray, *, penalt
     return found
 
 
-def matrix(moments: Sequence[tuple[int, ...]], count: int) -> np.ndarray:
-    """One row of zeros and ones for each moment, and a one for the bias."""
-    table = np.zeros((len(moments), count + 1))
-    for number, features in enumerate(moments):
-        table[number, list(features)] = 1
-    table[:, count] = 1
-    return table
+def table_of(moments: Sequence[tuple[int, ...]], count: int) -> np.ndarray:
+    """The features of each moment as a row, and the bias, which is number `count`."""
+    return np.array([(*features, count) for features in moments])
 
 
 @dataclass(slots=True)
@@ -116,18 +121,18 @@ def train(examples: list[Example], count: int) -> Trained:
     examples = [one for one in examples if one.moments]
     moments = [features for one in examples for features in one.moments]
     owner = np.array([number for number, one in enumerate(examples) for _ in one.moments])
-    table = matrix(moments, count)
+    table = table_of(moments, count)
     wanted = np.array([float(examples[number].is_wanted) for number in owner])
     weights = np.array([examples[number].weight for number in owner])
     fold = np.array([zlib.crc32(one.group.encode()) % FOLDS for one in examples])[owner]
     scores = np.zeros(len(moments))
     for number in range(FOLDS):
         rest = fold != number
-        scores[~rest] = table[~rest] @ fit(table[rest], wanted[rest], weights[rest])
+        scores[~rest] = fit(table[rest], count + 1, wanted[rest], weights[rest])[table[~rest]].sum(axis=1)
     every: list[list[float]] = [[] for _ in examples]
     for number, score in zip(owner, scores, strict=True):
         every[number].append(float(score))
-    return Trained(fit(table, wanted, weights), examples, np.array([max(one) for one in every]), every)
+    return Trained(fit(table, count + 1, wanted, weights), examples, np.array([max(one) for one in every]), every)
 
 
 def share_above(scores: np.ndarray, threshold: float) -> float:

@@ -1,9 +1,9 @@
 """Trains every model and writes its module, its card and its picture. `make models` calls this."""
 
-import inner_tls
+import noise
 from common import Training, rows
 
-TRAININGS: tuple[Training, ...] = (inner_tls.run,)
+TRAININGS: tuple[Training, ...] = (noise.run,)
 "One line each."
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from middlebox.detect.modbus import Modbus
 from middlebox.detect.n2n import N2n
 from middlebox.detect.nats import Nats
 from middlebox.detect.nebula import Nebula
-from middlebox.detect.obfs4 import Obfs4
 from middlebox.detect.opc_ua import OpcUa
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.ospf import Ospf
@@ -101,7 +100,6 @@ DETECTORS: tuple[type[Detector], ...] = (
     EncryptedDatagrams,
     FullyEncrypted,
     Mkcp,
-    Obfs4,
     SimpleObfs,
     Vless,
     VMess,

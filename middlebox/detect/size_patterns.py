@@ -25,7 +25,7 @@ GRAMS = LETTERS**3
 BURSTS = 6
 "Bursts at the start of a flow whose sizes are features: a TLS handshake, the first request and its answer."
 LEAST_BURSTS = 3
-"Client's hello, server's answer, client's Finished: before that nothing can be said."
+"Client's hello, server's answer, client's Finished: before that nothing can be said of one flow alone."
 BURST_EDGES = (
     30, 50, 65, 82, 100, 116, 135, 160, 200, 260, 330, 420, 520, 640, 780, 1_000, 1_450, 1_800, 2_300, 3_000, 4_500,
     6_500, 9_500, 14_000,
@@ -99,3 +99,8 @@ def burst_features(sizes: Sequence[int], complete: int) -> list[int]:
         first = bisect_right(BURST_EDGES, abs(runs[place][0])) if has_come else _CLASSES - 1
         found += [place * _CLASSES + whole, (BURSTS + place) * _CLASSES + first]
     return found
+
+
+def burst_score(weights: Sequence[float], bias: float, sizes: Sequence[int], complete: int) -> float:
+    """What a model says of a flow of which `complete` bursts have ended: log-odds, above 0 for what it looks for."""
+    return bias + sum(weights[feature] for feature in burst_features(sizes, complete))
