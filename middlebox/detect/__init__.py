@@ -21,6 +21,7 @@ from middlebox.detect.doq import Doq
 from middlebox.detect.dot import Dot
 from middlebox.detect.dtls import Dtls
 from middlebox.detect.eigrp import Eigrp
+from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
 from middlebox.detect.enip import Enip
 from middlebox.detect.esp import Esp
 from middlebox.detect.ethereum import Ethereum
@@ -28,6 +29,7 @@ from middlebox.detect.fastd import Fastd
 from middlebox.detect.finger import Finger
 from middlebox.detect.fix import Fix
 from middlebox.detect.ftp import Ftp
+from middlebox.detect.fully_encrypted import FullyEncrypted
 from middlebox.detect.geneve import Geneve
 from middlebox.detect.git import Git
 from middlebox.detect.gre import Gre
@@ -54,6 +56,7 @@ from middlebox.detect.ldap import Ldap
 from middlebox.detect.lisp import Lisp
 from middlebox.detect.masque import Masque
 from middlebox.detect.memcached import Memcached
+from middlebox.detect.mkcp import Mkcp
 from middlebox.detect.modbus import Modbus
 from middlebox.detect.mongodb import Mongodb
 from middlebox.detect.mqtt import Mqtt
@@ -83,6 +86,7 @@ from middlebox.detect.rtmp import Rtmp
 from middlebox.detect.rtsp import Rtsp
 from middlebox.detect.s7comm import S7comm
 from middlebox.detect.sctp import Sctp
+from middlebox.detect.simple_obfs import SimpleObfs
 from middlebox.detect.six_in_four import SixInFour
 from middlebox.detect.smb import Smb
 from middlebox.detect.smtp import Smtp
@@ -102,6 +106,8 @@ from middlebox.detect.tinc import Tinc
 from middlebox.detect.tls import Tls
 from middlebox.detect.ultrasurf import UltraSurf
 from middlebox.detect.vnc import Vnc
+from middlebox.detect.vless import Vless
+from middlebox.detect.vmess import VMess
 from middlebox.detect.vrrp import Vrrp
 from middlebox.detect.vtun import Vtun
 from middlebox.detect.vxlan import Vxlan
@@ -197,6 +203,13 @@ DETECTORS: tuple[type[Detector], ...] = (
     PptpData,
     OpenVpn,
     WireGuard,
+    # Obfuscated proxies
+    EncryptedDatagrams,
+    FullyEncrypted,
+    Mkcp,
+    SimpleObfs,
+    Vless,
+    VMess,
     # Message brokers
     Nats,
     # Ordinary, over TCP
