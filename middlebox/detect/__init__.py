@@ -2,9 +2,13 @@
 
 from middlebox.detect.base import Detector
 from middlebox.detect.dns import Dns
+from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
+from middlebox.detect.fully_encrypted import FullyEncrypted
 from middlebox.detect.http import Http
+from middlebox.detect.mkcp import Mkcp
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.quic import Quic
+from middlebox.detect.simple_obfs import SimpleObfs
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stun import Stun
 from middlebox.detect.tls import Tls
@@ -21,5 +25,10 @@ DETECTORS: tuple[type[Detector], ...] = (
     # VPNs
     OpenVpn,
     WireGuard,
+    # Obfuscated proxies
+    EncryptedDatagrams,
+    FullyEncrypted,
+    Mkcp,
+    SimpleObfs,
 )
 "Every detector the engine runs. Statistical ones are asked last."
