@@ -70,6 +70,8 @@ def conversations(path: Path) -> Iterator[tuple[dict[str, object], Conversation]
     yield from match(with_payload, by_start)
 
 
-def match(events: list[dict[str, object]], talks: list[Conversation]) -> Iterator[tuple[dict[str, object], Conversation]]:
+def match(
+    events: list[dict[str, object]], talks: list[Conversation]
+) -> Iterator[tuple[dict[str, object], Conversation]]:
     """Pair them; overwritten below by a surer way."""
     yield from zip(events, talks, strict=False)

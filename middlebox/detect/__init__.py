@@ -1,17 +1,24 @@
 """All detectors, as a written list. Adding a protocol means one file here and one line below."""
 
+from middlebox.detect.anytls import AnyTls
 from middlebox.detect.base import Detector
 from middlebox.detect.dns import Dns
 from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
 from middlebox.detect.fully_encrypted import FullyEncrypted
 from middlebox.detect.http import Http
+from middlebox.detect.masque import Masque
 from middlebox.detect.mkcp import Mkcp
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.quic import Quic
+from middlebox.detect.quic_proxies import QuicProxies
+from middlebox.detect.shadowtls import ShadowTls
 from middlebox.detect.simple_obfs import SimpleObfs
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stun import Stun
 from middlebox.detect.tls import Tls
+from middlebox.detect.tls_in_tls import TlsInTls
+from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tor import Tor
 from middlebox.detect.wireguard import WireGuard
 
 DETECTORS: tuple[type[Detector], ...] = (
@@ -30,5 +37,13 @@ DETECTORS: tuple[type[Detector], ...] = (
     FullyEncrypted,
     Mkcp,
     SimpleObfs,
+    # Inside TLS or QUIC
+    AnyTls,
+    Masque,
+    QuicProxies,
+    ShadowTls,
+    TlsInTls,
+    TlsTunnel,
+    Tor,
 )
 "Every detector the engine runs. Statistical ones are asked last."

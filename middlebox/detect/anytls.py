@@ -22,6 +22,7 @@ _SECOND_BYTES = range(100, 401)
 "`1=100-400` of the default scheme."
 _THIRD_BYTES = range(400, 501)
 "`2=400-500,...` of the default scheme."
+_CLIENT_RECORDS = 3
 _SERVER_BYTES = (7, 10, 17)
 "A frame header; settings with the version; both."
 
@@ -38,41 +39,37 @@ class AnyTls(Detector):
     misses: ClassVar[str] = "Sessions whose server sent another padding scheme than the default one."
     builds_on: ClassVar[tuple[str, ...]] = ("tls",)
 
-    __slots__ = ("_client", "_cover")
+    __slots__ = ("_answer", "_client", "_cover")
 
     def __init__(self) -> None:
         self._cover = Cover()
         self._client: list[int] = []
         "The client's records so far."
+        self._answer = 0
+        "Bytes of the first record that the server sent after the client's first."
 
     def feed(self, talk: Conversation) -> Answer:
         """Compare each record with the scheme as it comes."""
-        if not (fresh := self._cover.read(talk)):
-            return Opinion.NO if self._cover.broken else Opinion.MORE
-        for size in fresh:
+        for size in self._cover.read(talk):
             if size > 0:
                 self._client.append(size)
-                if not _fits(self._client):
+                if len(self._client) <= _CLIENT_RECORDS and not _fits(self._client):
                     return Opinion.NO
-            elif self._client:
-                if len(self._client) < 3 or -size not in _SERVER_BYTES:
+            elif self._client and not self._answer:
+                self._answer = -size
+                if self._answer not in _SERVER_BYTES:
                     return Opinion.NO
-                reason = (
-                    f"client records of {', '.join(map(str, self._client[:3]))} bytes follow the default padding scheme, "
-                    f"and a frame of {-size} bytes answers"
-                )
-                return Evidence("anytls", Confidence.PROBABLE, reason)
-        return Opinion.MORE
+        if len(self._client) < _CLIENT_RECORDS or not self._answer:
+            return Opinion.NO if self._cover.is_hopeless(talk) else Opinion.MORE
+        reason = (
+            f"client records of {', '.join(map(str, self._client[:_CLIENT_RECORDS]))} bytes follow the default padding "
+            f"scheme, and a frame of {self._answer} bytes answers"
+        )
+        return Evidence("anytls", Confidence.PROBABLE, reason)
 
 
 def _fits(client: list[int]) -> bool:
-    """Whether the newest of the client's records has the length that the scheme gives it."""
-    match len(client):
-        case 1:
-            return client[0] == _FIRST_BYTES
-        case 2:
-            return client[1] in _SECOND_BYTES
-        case 3:
-            return client[2] in _THIRD_BYTES
-        case _:
-            return True
+    """Whether the newest of the client's first records has a length that the scheme gives it."""
+    if len(client) == 1:
+        return client[0] == _FIRST_BYTES
+    return client[-1] in (_SECOND_BYTES if len(client) == 2 else _THIRD_BYTES)

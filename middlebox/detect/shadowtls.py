@@ -20,8 +20,6 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _TAG_BYTES = 4
 "HMAC-SHA1, cut to this length, in front of the content."
-_LEAST_RECORDS = 3
-"EncryptedExtensions, certificates, Finished: with fewer, the last one may hold something else."
 
 
 class ShadowTls(Detector):
@@ -45,16 +43,16 @@ class ShadowTls(Detector):
 
     def feed(self, talk: Conversation) -> Answer:
         """Compare the two Finished records as soon as the client's is there."""
-        cover = self._cover
-        cover.read(talk)
-        if cover.broken or (cover.data and not cover.client_finished):
+        self._cover.read(talk)
+        server, client = self._cover.finished_lengths()
+        if client:
+            if server != client + _TAG_BYTES:
+                return Opinion.NO
+            reason = (
+                f"the server's Finished record has {server} bytes, the client's {client}: "
+                "four were added to a genuine handshake"
+            )
+            return Evidence("shadowtls", Confidence.PROBABLE, reason)
+        if server or self._cover.data or self._cover.is_hopeless(talk):
             return Opinion.NO
-        if not cover.client_finished:
-            return Opinion.MORE
-        if len(cover.handshake) < _LEAST_RECORDS or cover.handshake[-1] != cover.client_finished + _TAG_BYTES:
-            return Opinion.NO
-        reason = (
-            f"the server's Finished record has {cover.handshake[-1]} bytes, the client's {cover.client_finished}: "
-            "four were added to a genuine handshake"
-        )
-        return Evidence("shadowtls", Confidence.PROBABLE, reason)
+        return Opinion.MORE

@@ -1,99 +1,56 @@
-"""What can be seen of the data inside TLS: for every record after the handshake its direction and its content's length.
+"""What TLS records tell of the program inside: for each one after the handshake, who wrote how many bytes.
 
-One rule: only lengths and types of records are read, never what they hold, and each byte of a stream is looked at once.
-
-Record boundaries stand in clear and survive any offload that merges packets, so they tell more than packet sizes. From
-each length the cipher's expansion is taken off: what is left is what the program inside wrote, as a rule.
-
-Layouts: RFC 8446 section 5.2, RFC 5246 section 6.2, RFC 5288 section 3 (explicit nonce).
+The one rule: only lengths go in. What encryption adds is taken off, so that the lengths are those which the program
+inside wrote, and can be compared with what its protocol's specification says.
 """
 
-from middlebox.detect.base import STREAM_LIMIT, Conversation
+from middlebox.detect.base import Conversation
+from middlebox.detect.tls_records import APPLICATION_DATA, FINISHED_LENGTHS, TLS13_OVERHEAD, TlsRecords
 
-_HEADER = 5
-_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
-_MAX_CIPHERTEXT = (1 << 14) + 2048
-"RFC 5246 section 6.2.3."
-_MOST_RECORDS = 256
-"Ours: records that are looked at in one flow. A stream of empty ones has three thousand in its first 16 KiB."
-
-TLS13_EXPANSION = 17
-"Tag of an AEAD and the inner content type, RFC 8446 section 5.2."
-TLS12_EXPANSION = 24
-"Explicit nonce and tag of AES-GCM, RFC 5288 section 3. ChaCha20-Poly1305 has 8 less, CBC suites more."
-FINISHED_RECORDS = (53, 69)
-"""Length of a TLS 1.3 record with nothing but a Finished message: 4 bytes of header, a hash (SHA-256 or SHA-384, RFC 8446
-section 4.4.4), and the expansion."""
+_TLS12_OVERHEAD = 24
+"Nonce and tag of AES-GCM, RFC 5288 section 3. ChaCha20-Poly1305 adds 8 less, the old CBC suites some 40 more."
+_VERSIONS = ("TLS 1.3", "TLS 1.2")
+"In older ones no cipher suite has a fixed overhead."
 
 
 class Cover:
-    """Reads the records of both directions and keeps those after the handshake."""
+    """The contents of a TLS connection's records, as far as their lengths go."""
 
-    __slots__ = (
-        "_changed", "_positions", "_read", "broken", "client_finished", "data", "expansion", "handshake", "seen",
-    )  # fmt: skip
+    __slots__ = ("_records", "_seen", "data")
 
     def __init__(self) -> None:
+        self._records = TlsRecords()
+        self._seen = 0
         self.data: list[int] = []
-        "Content bytes of each data record after the handshake, in the order seen: negative from the server."
-        self.seen = 0
-        "Records of `data` that `read` has returned before."
-        self.handshake: list[int] = []
-        "TLS 1.3: lengths on the wire of the server's encrypted records before the client's Finished."
-        self.client_finished = 0
-        "TLS 1.3: length on the wire of the client's Finished record."
-        self.expansion = 0
-        "Bytes that encryption adds to each record; 0 until the version is known."
-        self.broken = False
-        "Not TLS records, early data, a client certificate, or a version without encrypted records to look at."
-        self._positions = [0, 0]
-        self._changed = [False, False]
-        "TLS 1.2: whether the side has sent ChangeCipherSpec. Indexed by direction like the positions: the client is 1."
-        self._read = 0
+        "Bytes of each data record, in order: positive from the client, negative from the server."
 
     def read(self, talk: Conversation) -> list[int]:
-        """Take in what is new in both streams; return the new data records."""
-        if talk.midstream:
-            self.broken = True
-        for side, stream in ((1, talk.client), (0, talk.server)):
-            while not self.broken and self._positions[side] + _HEADER <= len(stream):
-                position = self._positions[side]
-                kind, length = stream[position], int.from_bytes(stream[position + 3 : position + _HEADER])
-                if not _CHANGE_CIPHER_SPEC <= kind <= _APPLICATION_DATA or stream[position + 1] != 3:
-                    self.broken = True
-                elif length > _MAX_CIPHERTEXT or self._read >= _MOST_RECORDS:
-                    self.broken = True
-                else:
-                    self._positions[side] = position + _HEADER + length
-                    self._read += 1
-                    self._take(side, kind, length, talk)
-        new = self.data[self.seen :]
-        self.seen = len(self.data)
-        return new
+        """Take in what is new; the new records, in order."""
+        self._records.update(talk)
+        fresh = self._records.data[self._seen :]
+        if not fresh:
+            return []
+        self._seen += len(fresh)
+        overhead = TLS13_OVERHEAD if self.is_tls13 else _TLS12_OVERHEAD
+        contents = [max(length - overhead, 1) * (1 if mine else -1) for mine, _, length in fresh]
+        self.data += contents
+        return contents
+
+    def is_hopeless(self, talk: Conversation) -> bool:
+        """Whether nothing more can be learned of this connection."""
+        return talk.midstream or self._records.is_full or talk.facts.get("tls.version", "TLS 1.3") not in _VERSIONS
 
     @property
-    def exhausted(self) -> bool:
-        """Whether a record reaches beyond what is shown of a stream, so that no more can be read of that side."""
-        return max(self._positions) >= STREAM_LIMIT
+    def is_tls13(self) -> bool:
+        """Whether TLS 1.3 is spoken; False as long as that is not known."""
+        return self._records.is_tls13
 
-    def _take(self, side: int, kind: int, length: int, talk: Conversation) -> None:
-        if kind == _CHANGE_CIPHER_SPEC:
-            self._changed[side] = True
-        if kind != _APPLICATION_DATA:
-            return
-        if not self.expansion:
-            version = talk.facts.get("tls.version")
-            if version not in ("TLS 1.3", "TLS 1.2"):
-                self.broken = True
-                return
-            self.expansion = TLS13_EXPANSION if version == "TLS 1.3" else TLS12_EXPANSION
-        if self.expansion == TLS13_EXPANSION and not self.client_finished:
-            if not side:
-                self.handshake.append(length)
-            elif length in FINISHED_RECORDS and self.handshake:
-                self.client_finished = length
-            else:
-                self.broken = True  # early data, or a certificate of the client's
-            return
-        content = max(length - self.expansion, 1)
-        self.data.append(content if side else -content)
+    def finished_lengths(self) -> tuple[int, int]:
+        """TLS 1.3: lengths of the records that end the server's and the client's handshake; zeros before that."""
+        server = 0
+        for mine, content_type, length in self._records.records:
+            if content_type == APPLICATION_DATA:
+                if mine:
+                    return server, length if length in FINISHED_LENGTHS else 0
+                server = length
+        return 0, 0

@@ -12,7 +12,7 @@ import re
 from typing import ClassVar
 
 from middlebox.detect.base import TCP, Conversation, Detector
-from middlebox.detect.tls_cover import TLS12_EXPANSION, Cover
+from middlebox.detect.tls_cover import Cover
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _CELL_BYTES = (514, 512)
@@ -21,7 +21,7 @@ _VERSIONS_CELLS = (7, 9, 11, 13)
 "Circuit ID (2), command (1), length (2), and one to four versions of two bytes."
 _CELL_RECORDS_NEEDED, _WITH_NAME = 4, 2
 "Records of whole cells, some from each side. By chance one length in 514 fits."
-_MOST_OTHERS = 3
+_MOST_OTHERS = 4
 "Records that are no cells: the server's VERSIONS, CERTS and AUTH_CHALLENGE, and session tickets in front."
 _RANDOM_NAME = re.compile(r"www\.[a-z2-7]{4,25}\.(?:com|net)")
 '`crypto_random_hostname(4, 25, "www.", ".net")` and `.com` in Tor\'s src/lib/tls/tortls.c.'
@@ -56,12 +56,10 @@ class Tor(Detector):
         for size in self._cover.read(talk):
             if not self._take(size):
                 return Opinion.NO
-        if self._cover.broken:
-            return Opinion.NO
         is_named = bool(_RANDOM_NAME.fullmatch(str(talk.facts.get("tls.sni"))))
         needed = _WITH_NAME if is_named else _CELL_RECORDS_NEEDED
         if not all(self._cells) or sum(self._cells) < needed:
-            return Opinion.MORE
+            return Opinion.NO if self._cover.is_hopeless(talk) else Opinion.MORE
         name = ", and the name in the ClientHello looks like one that Tor makes up" if is_named else ""
         reason = f"a VERSIONS cell, then {sum(self._cells)} records of whole cells from both sides{name}"
         return Evidence("tor", Confidence.PROBABLE, reason, {"tor.versions": self._versions})
@@ -69,7 +67,7 @@ class Tor(Detector):
     def _take(self, size: int) -> bool:
         """Take in one record; False when this is not Tor."""
         length = abs(size)
-        expansions = (0, _TLS12_CHACHA) if self._cover.expansion == TLS12_EXPANSION else (0,)
+        expansions = (0,) if self._cover.is_tls13 else (0, _TLS12_CHACHA)
         if not self._versions:
             if size < 0:
                 self._others += 1
