@@ -45,7 +45,8 @@ _HELLO_BYTES = range(160, 2_601)
 _FLIGHT_BYTES = range(550, 9_001)
 "From a small certificate to a chain of RSA certificates."
 _MOST_SURPLUS, _SURPLUS_STEP = 60, 2
-"Bytes of framing a message (Shadowsocks 34, HTTP/2 9, WebSocket 2 to 8), and by how much they differ between messages."
+"""Bytes of framing a message (Shadowsocks 34, HTTP/2 9, WebSocket 2 to 8), and by how much a shorter message may have
+less: lengths up to 125 need 2 bytes less in WebSocket, up to 127 one less in gRPC."""
 _VISION_BYTES = range(905, 1_422)
 "XTLS Vision pads messages below 900 to 900 to 1399, and adds 5 bytes or, once, 21 (proxy.go, XtlsPadding)."
 
@@ -59,7 +60,7 @@ greeting; among the streams of HTTP/2 it may come after a few others."""
 _MOST_BURST_BYTES = 9_000
 "More in one turn is a transfer, not a handshake."
 _MOST_PACKETS = 40
-"Packets with payload after which no handshake is expected: 25 after the cover's, as in the paper, and a few to reach it."
+"Packets with payload after which no handshake is expected: 25 after the cover's, as in the paper, and some before."
 
 _REMEMBERED, _RECENT = 8, 4
 "Ours: flows to a service that are remembered; one strong finding counts as long as it is among the latest few."
@@ -145,9 +146,8 @@ class TlsInTls(Detector):
         if self._finding is not None and not self._has_asked:
             self._has_asked = True
             if telling := self._service.telling():
-                reason = (
-                    f"{telling} of the last {len(self._service.flows) - 1} flows to this server carried a handshake"
-                )
+                earlier = len(self._service.flows) - 1
+                reason = f"{telling} of the last {earlier} flows to this server carried a TLS handshake inside TLS"
                 return Evidence("tls-in-tls", Confidence.PROBABLE, reason, more=not over)
         return Opinion.NO if over else Opinion.MORE
 
@@ -175,7 +175,7 @@ class TlsInTls(Detector):
             return ""
         surplus = hello - _PADDED_HELLO_BYTES
         fits = 0 <= surplus <= _MOST_SURPLUS and any(
-            abs(size - surplus - finished) <= _SURPLUS_STEP for finished in _FINISHED_BYTES
+            0 <= finished + surplus - size <= _SURPLUS_STEP for finished in _FINISHED_BYTES
         )
         if not fits and (self._is_http2 or not self._cover.is_tls13 or size not in _NEAR_FINISHED_BYTES):
             return ""  # later requests in HTTP/2 are short, too, and without TLS 1.3 the lengths are not exact
