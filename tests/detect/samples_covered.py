@@ -62,7 +62,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample("vmess-grpc", TCP, session(*GRPC), "tls-in-tls", PROBABLE),
         Sample("vless-vision", TCP, session(*VISION), "tls-in-tls", PROBABLE),
         Sample("shadowsocks-in-tls", TCP, session(*SHADOWSOCKS), "tls-in-tls", PROBABLE),
-        Sample("tls12-cover", TCP, handshake12() + data((538, -1800, 85), 24), "tls-in-tls", PROBABLE),
+        Sample("tls12-cover", TCP, handshake12() + data((538, -1800, 85, 120), 24), "tls-in-tls", PROBABLE),
     ],
     "tls_tunnel": [
         Sample("openvpn-in-stunnel", TCP, session(*OPENVPN), "tls-tunnel", PROBABLE),

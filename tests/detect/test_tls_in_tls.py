@@ -11,7 +11,9 @@ from tests.detect.samples_covered import GRPC, TROJAN, VISION, WEB_SOCKET
 ORDINARY = session(98, -3200)
 "One request and its answer."
 NEAR = session(594, -1800, 111, -255, 230, -3000)
-"A Finished with eleven bytes of random padding."
+"A Finished with random padding."
+MERGED = session(552, -838, 184, -255, -2048)
+"A Finished and a request in one record, and a ticket in front of the response."
 
 
 def judge(messages: tuple[Message, ...], service: Service | None = None, **options: int) -> Evidence | None:
@@ -37,6 +39,8 @@ def judge(messages: tuple[Message, ...], service: Service | None = None, **optio
         ("the hello is too short", (150, -2000, 80, -255)),
         ("the hello is too long", (2700, -2000, 80, -255)),
         ("the server finishes", (-594, 836, -80)),
+        ("minimal requests after a POST", (318, -6130, 64, -2203, 64, -1847)),
+        ("tickets of the cover are no flight", (167, -281, -281, -148, 64, -255, 105)),
         ("only two of XTLS Vision's lengths", (1381, -4495, 1000, -700)),
     ],
 )
@@ -45,26 +49,42 @@ def test_ordinary_sessions_are_none(name: str, sizes: tuple[int, ...]) -> None:
     assert judge(session(*sizes), segment=100) is None, name
 
 
-@pytest.mark.parametrize("finished", [64, 74, 80, 85, 93, 118, 126])
-def test_each_length_of_a_finished_counts_at_once(finished: int) -> None:
-    answers = list(stream(TlsInTls(), session(280, -1800, finished)))
-    evidence = last_evidence(answers)
-    assert evidence
-    assert (evidence.protocol, evidence.confidence) == ("tls-in-tls", Confidence.PROBABLE)
-    assert f"{280}, {1800} and {finished} bytes" in evidence.reason
-    assert last_evidence(answers[:-1]) is None
+@pytest.mark.parametrize("finished", [64, 74, 80])
+def test_each_length_of_a_finished_of_tls13_counts(finished: int) -> None:
+    for follows in ((98,), (-255, 105), (-574, 105), (-255, -255, 105), (-62, 105), (-255, -2)):
+        answers = list(stream(TlsInTls(), session(280, -1800, finished, *follows)))
+        evidence = last_evidence(answers)
+        assert evidence, follows
+        assert (evidence.protocol, evidence.confidence) == ("tls-in-tls", Confidence.PROBABLE)
+        assert f"280, 1800 and {finished} bytes" in evidence.reason
+        assert last_evidence(answers[:-1]) is None
+    for follows in ((), (-255,), (-1400, 105), (-403, 105), (12,), (-40, 105)):
+        assert judge(session(280, -1800, finished, *follows)) is None, follows
+
+
+@pytest.mark.parametrize("finished", [85, 93, 118, 126])
+def test_each_length_of_a_finished_of_tls12_counts(finished: int) -> None:
+    for follows in ((98,), (-51, 105), (-113, 105), (-242, 105)):
+        assert judge(session(180, -1800, finished, *follows)) is not None, follows
+    for follows in ((-150, 105), (-400, 105)):
+        assert judge(session(180, -1800, finished, *follows)) is None, follows
+
+
+def test_the_customary_hello_needs_nothing_more() -> None:
+    assert judge(session(517, -1800, 80)) is not None
+    assert judge(session(516, -1800, 80)) is None
 
 
 def test_lengths_between_do_not_count_alone() -> None:
     assert judge(NEAR) is None
-    assert judge(session(280, -1800, 58)) is None
-    assert judge(session(280, -1800, 79)) is None
+    for near in (58, 63, 79, 127):
+        assert judge(session(280, -1800, near, -255, 105)) is None, near
 
 
 def test_a_surplus_that_both_messages_share_counts() -> None:
-    assert judge(session(517 + 34, -1800, 80 + 34)) is not None
-    assert judge(session(517 + 34, -1800, 80 + 30)) is None
-    assert judge(session(517 + 61, -1800, 80 + 61)) is None
+    assert judge(session(517 + 34, -1800, 80 + 34, -290, 140)) is not None
+    assert judge(session(517 + 34, -1800, 80 + 30, -290, 140)) is None
+    assert judge(session(517 + 61, -1800, 80 + 61, -290, 140)) is None
 
 
 def test_in_http2_only_a_shared_surplus_counts() -> None:
@@ -73,8 +93,14 @@ def test_in_http2_only_a_shared_surplus_counts() -> None:
 
 
 def test_under_tls12_only_a_shared_surplus_counts() -> None:
-    assert judge(handshake12() + data((538, -1800, 85), 24)) is not None
-    assert judge(handshake12() + data((300, -1800, 90), 24)) is None
+    assert judge(handshake12() + data((538, -1800, 85, 120), 24)) is not None
+    assert judge(handshake12() + data((300, -1800, 85, 120), 24)) is None
+
+
+def test_a_long_exchange_before_is_none_of_a_proxy() -> None:
+    assert judge(session(188, -129, 280, -1800, 80, -255, 105)) is not None
+    assert judge(session(188, -1290, 280, -1800, 80, -255, 105)) is None
+    assert judge(session(2100, -129, 280, -1800, 80, -255, 105)) is None
 
 
 def test_session_tickets_of_the_cover_do_not_disturb() -> None:
@@ -116,15 +142,23 @@ def test_one_handshake_among_many_flows_is_forgotten() -> None:
     service = Service()
     judge(session(*TROJAN), service)
     named = [judge(ORDINARY, service) is not None for _ in range(10)]
-    assert named == [True] * 4 + [False] * 6
+    assert named == [True] * 6 + [False] * 4
 
 
-def test_near_lengths_count_when_they_come_twice() -> None:
+@pytest.mark.parametrize("near", [NEAR, MERGED])
+def test_near_lengths_count_when_they_come_twice(near: tuple[Message, ...]) -> None:
     service = Service()
-    assert judge(NEAR, service) is None
+    assert judge(near, service) is None
     assert judge(ORDINARY, service) is None
-    assert judge(NEAR, service) is None
+    assert judge(near, service) is None
     assert judge(ORDINARY, service) is not None
+
+
+def test_a_request_without_a_ticket_in_the_answer_is_not_even_weak() -> None:
+    service = Service()
+    for _ in range(2):
+        judge(session(552, -838, 184, -2048), service)
+    assert judge(ORDINARY, service) is None
 
 
 def test_another_service_knows_nothing() -> None:
