@@ -53,15 +53,15 @@ _FLIGHT = range(550, 9_001)
 _MOST_SURPLUS, _SURPLUS_STEP = 60, 2
 """Bytes of framing a message (Shadowsocks 34, HTTP/2 9, WebSocket 2 to 8), and by how much a shorter message may have
 less: lengths up to 125 need 2 bytes less in WebSocket, up to 127 one less in gRPC."""
-_MOST_HEADER = 80
-"A proxy's header in the same record as the ClientHello: Trojan's has 68 bytes or more (trojan-gfw, protocol)."
+_MOST_HEADER = 220
+"A proxy's header in the same record as the ClientHello: Trojan's has 68 bytes or more, VMess's some 130 and padding."
 _REQUEST_BYTES = 20
 "A record behind the Finished that can hold a request, or the preface of HTTP/2 (24)."
 _TICKETS_TLS13 = (range(50, 341), range(460, 682, 2))
 "The server's answer to a Finished: a session ticket or the first HTTP/2 frames; or two equal tickets in one record."
 _ANSWERS_TLS12 = (range(40, 131), range(190, 351))
 "ChangeCipherSpec and Finished (43 or 51), perhaps with HTTP/2 frames; the same after a session ticket."
-_TICKET = range(200, 331)
+_TICKET = range(200, 346)
 "One session ticket of OpenSSL, which is told from the response that follows when it has a record of its own."
 _VISION = range(905, 1_422)
 "XTLS Vision pads messages below 900 to 900 to 1399, and adds 5 bytes or, once, 21 (Xray-core, proxy.go, XtlsPadding)."
@@ -72,19 +72,21 @@ _LEAST_BYTES = 9
 "Shorter records are not counted: headers of WebSocket or AnyTLS frames that are written on their own."
 _HTTP2_FRAMES = frozenset({9, 13, 17})
 "SETTINGS acknowledgement, WINDOW_UPDATE, PING with their headers (RFC 9113 section 6)."
-_TURNS, _TURNS_HTTP2 = 5, 8
+_TURNS, _TURNS_HTTP2 = 4, 7
 """The client's turns that are looked at: a handshake may come after a WebSocket upgrade, a CONNECT request or a SOCKS
 greeting; among the streams of HTTP/2 it may come after a few others."""
-_TURNS_WITH_TICKETS = 3
-"Within so many of the client's turns the server's records may be the cover's session tickets."
+_LAST_TURN_WITH_TICKETS = 4
+"Of all turns, counted from 0, that may begin with the cover's session tickets."
 _COVER_TICKET, _SHORT_COVER_TICKET = 320, 80
 "Two equal records up to the former, or one up to the latter, in front of an answer."
 _MOST_ASKED, _MOST_ANSWERED = 2_000, 700
 "Bytes of a turn before the handshake: upgrades and greetings are short."
+_MOST_ANSWERED_HTTP2 = 4_000
+"The same where other streams may have been used before."
 _MOST_TURN_BYTES = 9_000
 "More in one turn is a transfer, not a handshake."
-_MOST_PACKETS = 40
-"Packets with payload after which no handshake is expected: 25 after the cover's, as in the paper, and some before."
+_MOST_PACKETS = 56
+"Packets with payload after which no handshake is expected. In the paper 25 after the cover's; records may need more."
 
 _REMEMBERED = 8
 "Ours: flows to a service that are remembered."
@@ -144,7 +146,7 @@ class TlsInTls(Detector):
     protocols: ClassVar[tuple[str, ...]] = ("tls-in-tls",)
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
-    packets_needed: ClassVar[int] = 7
+    packets_needed: ClassVar[int] = 10
     misses: ClassVar[str] = (
         "Flows without TLS inside until the server is known, several connections in one cover when none of the first "
         "few shakes hands, resumed handshakes, and padding that follows no published scheme."
@@ -217,7 +219,7 @@ class TlsInTls(Detector):
         """What the client's newest record could end, if it ends a handshake that its turn before began."""
         if len(self._turns) < 3:
             return None
-        asked, flight = self._turns[-3][-1], -sum(self._without_cover_tickets(self._turns[-2]))
+        asked, flight = self._turns[-3][-1], self._answered(-2)
         if asked not in _HELLO or flight not in _FLIGHT or not self._is_first_request():
             return None
         surplus = asked - _PADDED_HELLO
@@ -237,18 +239,20 @@ class TlsInTls(Detector):
             return _Candidate(asked, flight, size, Finding.WEAK, True, True)
         return None
 
-    def _without_cover_tickets(self, answer: list[int]) -> list[int]:
-        """The server's records without the cover's session tickets, which may stand in front of its first answers."""
-        if self._turns_of_client > _TURNS_WITH_TICKETS:
-            return answer
+    def _answered(self, index: int) -> int:
+        """Bytes of a turn of the server's, without the cover's session tickets in front of its first answers."""
+        answer = self._turns[index]
+        if len(self._turns) + index > _LAST_TURN_WITH_TICKETS:
+            return -sum(answer)
         if len(answer) >= 2 and answer[0] == answer[1] and -answer[0] <= _COVER_TICKET:
-            return answer[2:]
-        return answer[1:] if -answer[0] <= _SHORT_COVER_TICKET else answer
+            return -sum(answer[2:])
+        return -sum(answer[1:] if -answer[0] <= _SHORT_COVER_TICKET else answer)
 
     def _is_first_request(self) -> bool:
         """Whether what was said before the last three turns is short enough to have prepared a connection only."""
         return self._is_http2 or all(
-            abs(sum(turn)) <= (_MOST_ASKED if turn[0] > 0 else _MOST_ANSWERED) for turn in self._turns[:-3]
+            sum(turn) <= _MOST_ASKED if turn[0] > 0 else self._answered(index - len(self._turns)) <= _MOST_ANSWERED
+            for index, turn in enumerate(self._turns[:-3])
         )
 
     def _accept_at_once(self) -> str:
@@ -308,7 +312,23 @@ class TlsInTls(Detector):
 
     def _is_no_handshake(self) -> bool:
         """Whether no handshake is to be expected any more."""
-        if not self._turns:
+        turns = self._turns
+        if not turns or abs(sum(turns[-1])) > _MOST_TURN_BYTES:
+            return bool(turns)
+        if turns[-1][0] < 0:
+            return self._answer_excludes()
+        if self._candidate is not None or turns[-1][0] in _VISION:
             return False
-        most = _TURNS_HTTP2 if self._is_http2 else _TURNS
-        return self._turns_of_client > most or abs(sum(self._turns[-1])) > _MOST_TURN_BYTES
+        if self._turns_of_client >= (_TURNS_HTTP2 if self._is_http2 else _TURNS):
+            return True
+        return not self._is_http2 and len(turns) >= 2 and self._answered(-2) > _MOST_ANSWERED
+
+    def _answer_excludes(self) -> bool:
+        """Whether the server's turn, as far as it goes, can neither be a flight nor belong to what comes before one."""
+        asked, answered = self._turns[-2][-1] if len(self._turns) >= 2 else 0, self._answered(-1)
+        if self._candidate is not None or asked in _VISION:
+            return answered > _MOST_TURN_BYTES
+        if self._is_http2:
+            may_be_flight = 0 <= asked - _PADDED_HELLO <= _MOST_SURPLUS
+            return not may_be_flight and answered > _MOST_ANSWERED_HTTP2
+        return asked not in _HELLO and answered > _MOST_ANSWERED
