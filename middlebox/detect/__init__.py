@@ -2,6 +2,7 @@
 
 from middlebox.detect.ah import Ah
 from middlebox.detect.amqp import Amqp
+from middlebox.detect.anytls import AnyTls
 from middlebox.detect.ayiya import Ayiya
 from middlebox.detect.bacnet import Bacnet
 from middlebox.detect.base import Detector
@@ -79,6 +80,7 @@ from middlebox.detect.pptp import Pptp
 from middlebox.detect.pptp_data import PptpData
 from middlebox.detect.psiphon import Psiphon
 from middlebox.detect.quic import Quic
+from middlebox.detect.quic_proxies import QuicProxies
 from middlebox.detect.rdp import Rdp
 from middlebox.detect.redis import Redis
 from middlebox.detect.rsync import Rsync
@@ -86,6 +88,7 @@ from middlebox.detect.rtmp import Rtmp
 from middlebox.detect.rtsp import Rtsp
 from middlebox.detect.s7comm import S7comm
 from middlebox.detect.sctp import Sctp
+from middlebox.detect.shadowtls import ShadowTls
 from middlebox.detect.simple_obfs import SimpleObfs
 from middlebox.detect.six_in_four import SixInFour
 from middlebox.detect.smb import Smb
@@ -96,18 +99,19 @@ from middlebox.detect.softether_udp import SoftetherUdp
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.ssl_vpn import SslVpn
-from middlebox.detect.ssh import Ssh
-from middlebox.detect.ssh_tunnel import SshTunnel
 from middlebox.detect.stomp import Stomp
 from middlebox.detect.stun import Stun
 from middlebox.detect.telnet import Telnet
 from middlebox.detect.teredo import Teredo
 from middlebox.detect.tinc import Tinc
 from middlebox.detect.tls import Tls
+from middlebox.detect.tls_in_tls import TlsInTls
+from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tor import Tor
 from middlebox.detect.ultrasurf import UltraSurf
-from middlebox.detect.vnc import Vnc
 from middlebox.detect.vless import Vless
 from middlebox.detect.vmess import VMess
+from middlebox.detect.vnc import Vnc
 from middlebox.detect.vrrp import Vrrp
 from middlebox.detect.vtun import Vtun
 from middlebox.detect.vxlan import Vxlan
@@ -250,5 +254,12 @@ DETECTORS: tuple[type[Detector], ...] = (
     Whatsapp,
     X11,
     Xmpp,
+    # Inside TLS or QUIC
+    AnyTls,
+    QuicProxies,
+    ShadowTls,
+    TlsInTls,
+    TlsTunnel,
+    Tor,
 )
 "Every detector the engine runs. Statistical ones are asked last."
