@@ -4,6 +4,9 @@ from middlebox.detect.base import Detector
 from middlebox.detect.dns import Dns
 from middlebox.detect.http import Http
 from middlebox.detect.openvpn import OpenVpn
+from middlebox.detect.openvpn_cbc import OpenVpnCbc
+from middlebox.detect.openvpn_data import OpenVpnData
+from middlebox.detect.openvpn_patterns import OpenVpnPatterns
 from middlebox.detect.quic import Quic
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stun import Stun
@@ -20,6 +23,9 @@ DETECTORS: tuple[type[Detector], ...] = (
     Tls,
     # VPNs
     OpenVpn,
+    OpenVpnData,
+    OpenVpnPatterns,
+    OpenVpnCbc,
     WireGuard,
 )
 "Every detector the engine runs. Statistical ones are asked last."
