@@ -321,7 +321,7 @@ class Engine:
                     remaining.append(detector)
                 elif isinstance(answer, Evidence):
                     found = True
-                    self._note(flow, detector, answer)
+                    self._note(flow, detector, answer, inspection.inspected_packets)
                     fresh += inspection.build_on(answer)
                     if detector.unwraps and answer.confidence >= Confidence.PROBABLE:
                         inspection.unwrapper = detector
@@ -370,15 +370,15 @@ class Engine:
             evidence = replace(
                 sighting.evidence, reason=f"inside {flow.protocol}: {sighting.evidence.reason}", facts={}, proof=None
             )
-            flow.add_sighting(Sighting(sighting.detector, flow.packets, evidence))
+            flow.add_sighting(Sighting(sighting.detector, flow.packets, inspection.inspected_packets, evidence))
         if inner.confidence is None or inner.confidence < Confidence.PROBABLE or len(inner.sightings) == known:
             return False
         names = {other.protocol for other in inspection.inside.values() if other.confidence is not None}
         flow.facts["inner.protocols"] = sorted(names)
         return True
 
-    def _note(self, flow: Flow, detector: Detector, evidence: Evidence) -> None:
-        flow.add_sighting(Sighting(detector.name, flow.packets, evidence))
+    def _note(self, flow: Flow, detector: Detector, evidence: Evidence, payload_packet: int) -> None:
+        flow.add_sighting(Sighting(detector.name, flow.packets, payload_packet, evidence))
         flow.facts.update(evidence.facts)
         if _names_better(evidence, detector, flow):
             flow.protocol, flow.confidence, flow.namer = evidence.protocol, evidence.confidence, type(detector)
@@ -400,7 +400,7 @@ class Engine:
             flow.answer = (
                 flow.decision if self._enforcing else Decision(Verdict.PASS, settled=True, rule=flow.decision.rule)
             )
-            flow.inspection = None
+            flow.settle()
 
     def _rule(self, flow: Flow, ruling: Ruling, length: int, now: float) -> None:
         """Set the verdict of a flow."""

@@ -3,6 +3,7 @@
 from middlebox.detect.base import Detector
 from middlebox.detect.dns import Dns
 from middlebox.detect.http import Http
+from middlebox.detect.nats import Nats
 from middlebox.detect.openvpn import OpenVpn
 from middlebox.detect.openvpn_cbc import OpenVpnCbc
 from middlebox.detect.openvpn_data import OpenVpnData
@@ -27,5 +28,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     OpenVpnPatterns,
     OpenVpnCbc,
     WireGuard,
+    # Message brokers
+    Nats,
 )
 "Every detector the engine runs. Statistical ones are asked last."

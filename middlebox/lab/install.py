@@ -3,7 +3,7 @@
 Rule of this file: standard library only, so that any Python can run it before anything else is there, and nothing to
 see when nothing is missing. Services that it installs are neither started nor enabled.
 
-    python3 middlebox/lab/install.py build|netns|docker|auto
+    python3 middlebox/lab/install.py build|netns|docker|auto|accuracy
 """
 
 import contextlib
@@ -85,6 +85,9 @@ DOCKER: tuple[Need, ...] = (
     Need(("/usr/share/keyrings/debian-archive-keyring.gpg",), ("debian-archive-keyring",)),
 )
 
+ACCURACY: tuple[Need, ...] = (_program("ndpiReader", "libndpi-bin"),)
+"What `make accuracy` compares with."
+
 
 def main(arguments: list[str]) -> int:
     """Install what building or a driver needs; the exit status."""
@@ -95,6 +98,8 @@ def main(arguments: list[str]) -> int:
             needs = NETNS
         case ["docker"]:
             needs = DOCKER
+        case ["accuracy"]:
+            needs = ACCURACY
         case ["auto"]:
             needs = DOCKER if _find("dockerd") else NETNS
         case _:

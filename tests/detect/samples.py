@@ -5,6 +5,7 @@ Everything here is written by hand or derived from fixed bytes, so a failing law
 
 import struct
 
+from middlebox.detect import DETECTORS
 from middlebox.detect.base import TCP, UDP
 from middlebox.evidence import Confidence
 from tests.detect import (
@@ -17,6 +18,7 @@ from tests.detect import (
     samples_ordinary_udp,
     samples_overlays,
 )
+from tests.detect.captured import samples_from_captures
 from tests.detect.conversations import CLIENT, SERVER
 from tests.detect.hellos import alpn, client_hello, numbers, records, server_hello, server_name, supported_versions
 from tests.detect.initials import RFC_CLIENT_FRAMES, RFC_SERVER_INITIAL, initial
@@ -222,3 +224,7 @@ for family in FAMILIES:
     for name, samples in family.SAMPLES.items():
         SAMPLES.setdefault(name, []).extend(samples)
     LOOKALIKES.extend(family.LOOKALIKES)
+
+for kind in DETECTORS:
+    if kind.name not in SAMPLES and (captured := samples_from_captures(kind)):
+        SAMPLES[kind.name] = captured
