@@ -27,6 +27,11 @@ _HEAD_BYTES = 12
 _LEAST_PACKETS_STATIC = 12
 """Without an opcode, and only in steps of 16: by chance once in 10^13. tinc 1.0 with Blowfish steps by 8 with the same
 remainder, and formats that align to 4 bytes are on that lattice often."""
+_ACKNOWLEDGEMENT_BYTES = frozenset({100, 116})
+"""Static keys: at least 8 bytes of packet id and 40 to 64 of IP and TCP without data fill four or five blocks behind
+the HMAC and the IV. In tinc 1.0 with AES, whose sizes are on this lattice, too, they take 84."""
+_ACKNOWLEDGEMENTS_SHARE = 4
+"One packet in so many at least must be of that size: what a tunnel carries is mostly TCP."
 _LEAST_PACKETS_DATA = 6
 "With an opcode: 6 remainders by 8 and a first byte that stays."
 _LEAST_EACH_WAY = 2
@@ -116,7 +121,9 @@ class OpenVpnCbc(Detector):
         if min(self._each_way) >= _LEAST_EACH_WAY and len(sizes) >= _LEAST_SIZES:
             if header and count >= _LEAST_PACKETS_DATA:
                 return _evidence(f"data packets with one opcode, all else random, sizes in steps of {block}")
-            if not header and block == _BLOCKS[0] and count >= _LEAST_PACKETS_STATIC:
+            acknowledgements = sum(size in _ACKNOWLEDGEMENT_BYTES for size in self._sizes)
+            carries_tcp = _ACKNOWLEDGEMENTS_SHARE * acknowledgements >= count
+            if not header and carries_tcp and block == _BLOCKS[0] and count >= _LEAST_PACKETS_STATIC:
                 return _evidence("datagrams without a header, sizes in steps of 16 behind an HMAC of 20 bytes")
         if header and count == _LEAST_PINGS and 0 in self._each_way and self._are_pings(len(header)):
             return _evidence("packets of a ping's size with one opcode, all else random, seconds apart", more=True)

@@ -32,6 +32,7 @@ _LEAST_ADVANCES = 2
 "Packet ids that rise twice in a row by small steps under the same four bytes: by chance once in 10^15."
 _MAX_STRIKES = 2
 "Messages that do not continue a side's row: a renegotiation changes the key id once."
+_MAX_COPIES = 8
 _LENGTH_BYTES = 2
 "Over TCP, a length that does not count itself precedes each packet."
 _MAX_FRAME = 2048
@@ -76,13 +77,15 @@ def data_header(message: bytes) -> bytes:
 class Side:
     """The row of data packets that one side has sent."""
 
-    __slots__ = ("advances", "epoch_id", "header", "packet_id", "strikes")
+    __slots__ = ("advances", "copies", "epoch_id", "header", "packet_id", "strikes")
 
     def __init__(self) -> None:
         self.header = b""
         self.packet_id = self.epoch_id = 0
         "Of the last packet, in either format."
         self.advances = self.strikes = 0
+        self.copies = 0
+        "Packets that were seen before, or overtaken."
 
     def add(self, message: bytes) -> None:
         """Count a data packet, or a strike when it does not continue the row."""
@@ -98,7 +101,9 @@ class Side:
             self.strikes += 1
             self.advances = 0
         else:
-            return  # a copy, or overtaken
+            self.copies += 1
+            self.strikes += self.copies > _MAX_COPIES
+            return
         self.packet_id, self.epoch_id = packet_id, epoch_id
 
 

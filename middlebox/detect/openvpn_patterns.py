@@ -20,7 +20,7 @@ _CLIENT_RESET, _SERVER_RESET, _CONTROL, _ACK, _DATA_V1, _DATA_V2, _CLIENT_RESET_
     opcode << 3 for opcode in (7, 8, 4, 5, 6, 9, 10, 11)
 )
 "First bytes with key id 0 (ssl_pkt.h)."
-_RESET_BYTES = frozenset(14 + wrap for wrap in (0, 24, 28, 36, 40, 56, 72))
+RESET_BYTES = frozenset(14 + wrap for wrap in (0, 24, 28, 36, 40, 56, 72))
 """A client's reset: opcode 1, session id 8, no acknowledgement 1, packet id 4, and the wrap: none, tls-auth (HMAC of 16
 to 64 bytes, replay id 4, time 4) or tls-crypt (replay id 4, time 4, tag 32)."""
 _CRYPT_RESET_BYTES = 54
@@ -28,9 +28,9 @@ _RESET_WITH_KEY_BYTES = range(_CRYPT_RESET_BYTES + 290, _CRYPT_RESET_BYTES + 102
 "tls-crypt-v2 appends the wrapped client key to it (tls-crypt-v2.txt)."
 _ANNOUNCEMENT_BYTES = 6
 "What the server may then append to its own (ssl_pkt.h, early negotiation flags)."
-_ACKED_RESET_BYTES = 12
+ACKED_RESET_BYTES = 12
 "The server's reset is that much longer: it acknowledges one packet id (4) and repeats the session id (8)."
-_ACK_BYTES = frozenset(range(8, 37, 4))
+ACK_BYTES = frozenset(range(8, 37, 4))
 "An acknowledgement of 1 to 8 ids is that much longer than a reset, which has a packet id of its own instead."
 _PLAIN = frozenset({_CLIENT_RESET, _CLIENT_RESET_V3})
 _LEAST_XOR = 4
@@ -87,7 +87,7 @@ class OpenVpnPatterns(Detector):
             has_key = size in _RESET_WITH_KEY_BYTES
             self._shortest = _CRYPT_RESET_BYTES if has_key else size
             # Not scrambled: `openvpn` sees more.
-            is_candidate = has_key or size in _RESET_BYTES
+            is_candidate = has_key or size in RESET_BYTES
             return Opinion.MORE if is_candidate and first not in _PLAIN else Opinion.NO
         if self._answer < 0:
             if from_client == self._opened_by_client:
@@ -96,7 +96,7 @@ class OpenVpnPatterns(Detector):
             self._answer = first
             longer = size - self._shortest
             has_key = self._shortest != self._reset_bytes
-            is_answer = longer == _ACKED_RESET_BYTES or (has_key and longer == _ACKED_RESET_BYTES + _ANNOUNCEMENT_BYTES)
+            is_answer = longer == ACKED_RESET_BYTES or (has_key and longer == ACKED_RESET_BYTES + _ANNOUNCEMENT_BYTES)
             return Opinion.MORE if is_answer and first != self._reset else Opinion.NO
         self._packets.append((from_client, first, size))
         if self._differs_like_opcodes():
@@ -120,7 +120,7 @@ class OpenVpnPatterns(Detector):
         for _, first, size in self._packets:
             opcode, longer = first ^ mask, size - self._shortest
             if opcode == _ACK:
-                fits = longer in _ACK_BYTES
+                fits = longer in ACK_BYTES
             else:
                 fits = opcode in (_CONTROL, _CONTROL_WITH_KEY, _DATA_V1, _DATA_V2, reset)
             if not fits:
@@ -138,7 +138,7 @@ class OpenVpnPatterns(Detector):
         for from_client, first, size in self._packets:
             by_first.setdefault(first, []).append((from_client, size - self._shortest))
         acks = [
-            all(longer in _ACK_BYTES for _, longer in kind) and len(kind) >= _LEAST_ACKS for kind in by_first.values()
+            all(longer in ACK_BYTES for _, longer in kind) and len(kind) >= _LEAST_ACKS for kind in by_first.values()
         ]
         long = [{who for who, longer in kind if longer > _LONG_BYTES} == {True, False} for kind in by_first.values()]
         return any(acks) and any(long) and len(by_first) + 2 >= _SYMBOLS[0]
