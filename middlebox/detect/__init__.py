@@ -16,6 +16,7 @@ from middlebox.detect.quic import Quic
 from middlebox.detect.ssh import Ssh
 from middlebox.detect.stun import Stun
 from middlebox.detect.tailscale import Tailscale
+from middlebox.detect.tailscale_derp import TailscaleDerp
 from middlebox.detect.tls import Tls
 from middlebox.detect.wireguard import WireGuard
 from middlebox.detect.wireguard_late import WireGuardLate
@@ -39,6 +40,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     AmneziaWg,
     CloudflareWarp,
     Tailscale,
+    TailscaleDerp,
     GenericUdpVpn,
     # Message brokers
     Nats,

@@ -202,8 +202,8 @@ SAMPLES: dict[str, list[Sample]] = {
     "tailscale": [
         Sample("tailscale", UDP, DISCO, "tailscale", Confidence.CONFIRMED),
         Sample("tailscale-unanswered", UDP, DISCO[:1], "tailscale", Confidence.PROBABLE),
-        Sample("tailscale-relay", TCP, DERP, "tailscale", Confidence.CONFIRMED),
     ],
+    "tailscale_derp": [Sample("tailscale-relay", TCP, DERP, "tailscale", Confidence.CONFIRMED)],
     "generic_udp_vpn": [
         Sample("generic-udp-vpn", UDP, carried(CARRIED_TCP_SIZES), "generic-udp-vpn", Confidence.PROBABLE),
     ],
@@ -221,7 +221,5 @@ LOOKALIKES: list[Sample] = [
         *(side(b"HELO" + struct.pack("!I", n) + noise(60, n)) for n in range(9) for side in (CLIENT, SERVER)),
     ),
     lookalike("junk-and-other-index", UDP, *AMNEZIA[:4], SERVER(wireguard_response(0x11D2A0B7, noise(51, 42), THERE))),
-    lookalike("derp-refused", TCP, CLIENT(DERP_REQUEST), SERVER(b"HTTP/1.1 426 Upgrade Required\r\n\r\n")),
-    lookalike("http-in-tls", TCP, *TLS_HANDSHAKE, *(m for m in (CLIENT(record(88)), SERVER(record(1300))))),
 ]
 "Exchanges that no detector may call confirmed."

@@ -1,19 +1,11 @@
-"""Tailscale: keys each way, WireGuard between, and upgrades that are refused."""
+"""Tailscale: keys each way, and WireGuard between."""
 
 import pytest
 
 from middlebox.detect.tailscale import Tailscale
 from middlebox.evidence import Confidence, Opinion
-from tests.detect.conversations import CLIENT, SERVER, datagrams, last_evidence, stream
-from tests.detect.samples_openvpn_wireguard import (
-    DERP_GREETING,
-    DERP_REQUEST,
-    DERP_RESPONSE,
-    DISCO,
-    disco,
-    noise,
-    wireguard_data,
-)
+from tests.detect.conversations import CLIENT, SERVER, datagrams, last_evidence
+from tests.detect.samples_openvpn_wireguard import DISCO, disco, noise, wireguard_data
 
 
 def test_wireguard_between_is_waited_through() -> None:
@@ -35,17 +27,3 @@ def test_one_key_both_ways_is_an_echo() -> None:
 @pytest.mark.parametrize("first", [b"TS\xf0\x9f\x92\xad" + noise(80), disco(noise(32))[:61], wireguard_data(7, 0)])
 def test_anything_else_first_is_rejected(first: bytes) -> None:
     assert list(datagrams(Tailscale(), [CLIENT(first)])) == [Opinion.NO]
-
-
-@pytest.mark.parametrize(
-    ("why", "request_head", "response"),
-    [
-        ("another upgrade", DERP_REQUEST.replace(b"DERP", b"websocket"), DERP_RESPONSE + DERP_GREETING),
-        ("refused", DERP_REQUEST, b"HTTP/1.1 426 Upgrade Required\r\n\r\n"),
-        ("another greeting", DERP_REQUEST, DERP_RESPONSE + b"\x01\x00\x00\x00\x28" + noise(40)),
-        ("another path", DERP_REQUEST.replace(b"/derp", b"/dino"), DERP_RESPONSE + DERP_GREETING),
-    ],
-)
-def test_an_upgrade_that_is_not_derp_is_not_confirmed(why: str, request_head: bytes, response: bytes) -> None:
-    evidence = last_evidence(stream(Tailscale(), [CLIENT(request_head), SERVER(response)]))
-    assert evidence is None or evidence.confidence is Confidence.PROBABLE, why
