@@ -20,7 +20,7 @@ _CATEGORIES: dict[str, str] = {
     "ordinary": """
         http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
         bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp
+        git rsync xmpp irc rtsp rtmp ssdp icmp igmp tftp radius nbdgm coap
         nats""",
     "unknown": "unknown",
 }
