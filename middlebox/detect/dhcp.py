@@ -14,7 +14,7 @@ _FIXED_BYTES = 236
 _COOKIE = b"\x63\x82\x53\x63"
 "RFC 2131 section 3."
 _BOOTP_BYTES = 300
-"RFC 951: a vendor area of 64 bytes, of any content, follows."
+"RFC 951: a vendor area of 64 bytes follows. Without a cookie it counts only if it is empty."
 _MAX_HARDWARE_BYTES = 16
 _MAX_HOPS = 16
 "RFC 1542 section 4.1.1."
@@ -48,8 +48,8 @@ class Dhcp(DatagramExchange):
             if number is None:
                 return None
             kind = f"DHCP {_TYPES[number]}" if number else kind
-        elif len(message) != _BOOTP_BYTES or message[10] & 0x7F or message[11]:
-            return None  # no cookie: the flags, of which one is defined, must do
+        elif len(message) != _BOOTP_BYTES or any(message[_FIXED_BYTES:]):
+            return None
         key = message[4:8], message[28:44]
         if message[0] == _REQUEST:
             return Seen(f"a {kind} request message", asks=key)

@@ -5,7 +5,7 @@ byte of it, so that another protocol on port 53 is not taken for DNS.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from struct import error as StructError  # noqa: N812
 from typing import ClassVar
@@ -267,8 +267,10 @@ class Dns(Detector):
 
     def _feed_datagram(self, talk: Conversation) -> Answer:
         message = parse_message(talk.data, cut=talk.size > len(talk.data))
-        if message is None or is_multicast(talk.data):
+        if message is None:
             return Opinion.NO
+        if is_multicast(talk.data):
+            return replace(_unlinked(message), more=False)  # answers come in another flow
         if message.is_reply:
             query = self._waiting.get((not talk.from_client, message.message_id))
             if query is not None and _answers(message, query):

@@ -28,6 +28,7 @@ class Llmnr(DatagramExchange):
     misses: ClassVar[str] = (
         "A resolver's question to a root server about a top-level name, without EDNS, has the same bytes."
     )
+    builds_on: ClassVar[tuple[str, ...]] = ("dns",)
     first_bytes: ClassVar[frozenset[int]] = frozenset(range(256))
     repeats: ClassVar[str] = "id and question"
 

@@ -23,6 +23,7 @@ class Mdns(DatagramExchange):
     misses: ClassVar[str] = (
         "Queries with an id of their own (RFC 6762 section 6.7) look like DNS, also in the bytes, and are called dns."
     )
+    builds_on: ClassVar[tuple[str, ...]] = ("dns",)
     first_bytes: ClassVar[frozenset[int]] = frozenset({0})
     repeats: ClassVar[str] = ""
 

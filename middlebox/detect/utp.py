@@ -45,7 +45,9 @@ class Utp(Detector):
         "Connection id and number of the SYN, by who sent it."
         self._last: dict[bool, tuple[int, int]] = {}
         "Connection id and number of the newest packet of each side."
-        self._counts = [0, 0]
+        self._packets = 0
+        self._fitting = [0, 0]
+        "Packets in a row that acknowledge what the other side sent. Server and client, indexed by `from_client`."
         self._given: Confidence | None = None
         self._foreign = self._row = 0
 
@@ -57,16 +59,15 @@ class Utp(Detector):
             return Opinion.MORE if self._last and self._foreign <= _MAX_FOREIGN else Opinion.NO
         kind, connection, number, acknowledged, start = header
         mine, other = talk.from_client, not talk.from_client
-        self._counts[mine] += 1
+        self._packets += 1
         if talk.data.startswith(PEER_START, start):
             confidence = Confidence.CONFIRMED if self._given is Confidence.CONFIRMED else Confidence.PROBABLE
             return Evidence("bittorrent", confidence, "a peer's handshake inside uTP")
         if self._given is Confidence.CONFIRMED:
-            return Opinion.MORE if sum(self._counts) < _MAX_PACKETS else Opinion.NO
+            return Opinion.MORE if self._packets < _MAX_PACKETS else Opinion.NO
         if self._syn.get(other) == (connection, acknowledged) and kind in (_STATE, _DATA):
-            return self._evidence(
-                Confidence.CONFIRMED, "an answer with the SYN's connection id acknowledges its number"
-            )
+            reason = "an answer with the SYN's connection id acknowledges its number"
+            return self._evidence(Confidence.CONFIRMED, reason)
         last, before = self._last.get(other), self._last.get(mine)
         is_next = before is not None and connection == before[0] and (number - before[1]) & 0xFFFF <= 1
         self._row = self._row + 1 if is_next else 0
@@ -77,12 +78,12 @@ class Utp(Detector):
             self._syn[mine] = connection, number
             if self._given is None:
                 return self._evidence(Confidence.POSSIBLE, "a SYN of uTP")
-        elif (
-            last is not None and min(self._counts) >= _LEAST_EACH_WAY and _acknowledges(last, connection, acknowledged)
-        ):
-            reason = "both directions acknowledge each other's numbers under connection ids that differ by one"
-            return self._evidence(Confidence.CONFIRMED, reason)
-        return Opinion.MORE if sum(self._counts) < _MAX_PACKETS else Opinion.NO
+        elif last is not None:
+            self._fitting[mine] = self._fitting[mine] + 1 if _acknowledges(last, connection, acknowledged) else 0
+            if min(self._fitting) >= _LEAST_EACH_WAY:
+                reason = "both directions acknowledge each other's numbers under connection ids that differ by one"
+                return self._evidence(Confidence.CONFIRMED, reason)
+        return Opinion.MORE if self._packets < _MAX_PACKETS else Opinion.NO
 
     def _evidence(self, confidence: Confidence, reason: str) -> Evidence:
         self._given = confidence
