@@ -3,11 +3,10 @@
 Written by `make models`: do not edit. Card: docs/models/inner_tls.md.
 """
 
-EARLY_THRESHOLD = 2.2
-THRESHOLD = 1.2
+EARLY_THRESHOLD = 2.0
+THRESHOLD = 1.0
 EARLY_BURSTS = 5
-SERVICE_THRESHOLD = 1.0
-SERVICE_FLOWS = 3
+SERVICE_THRESHOLDS = {2: 1.0, 3: -0.5, 4: -1.5, 5: -2.0, 6: -2.5, 7: -3.0, 8: -3.5}
 MOST_SCORE = 2.5
 BIAS = -2.785
 WEIGHTS = (
