@@ -37,8 +37,10 @@ class Enip(Paired):
         return data[2] | data[3] << 8 <= _MAX_LENGTH and status in _STATUSES and not any(options)
 
     def alone(self, data: bytes) -> Confidence | None:
-        """Only a registration is telling enough."""
-        return Confidence.PROBABLE if data.startswith(_REGISTER) else None
+        """Only a registration is telling enough; replies, which may have a status, are not."""
+        if any(data[8:12]):
+            return None
+        return Confidence.PROBABLE if data.startswith(_REGISTER) else Confidence.POSSIBLE
 
     def belong(self, client: bytes, server: bytes) -> bool:
         """Compare command and context."""

@@ -190,20 +190,12 @@ LOOKALIKES: list[Sample] = [
     lookalike("channel-data", UDP, CLIENT(b"\x40\x00\x00\x04data"), SERVER(b"\x40\x00\x00\x04data")),
     lookalike("zeros", UDP, CLIENT(bytes(12)), SERVER(bytes(20)), CLIENT(bytes(64))),
     lookalike(
-        "rtsp",
-        TCP,
-        CLIENT(b"OPTIONS rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
-        SERVER(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
-    ),
-    lookalike(
         "sip",
         TCP,
         CLIENT(b"REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1\r\n\r\n"),
         SERVER(b"SIP/2.0 200 OK\r\n\r\n"),
     ),
     lookalike("icecast", TCP, CLIENT(b"GET /stream HTTP/1.0\r\n\r\n"), SERVER(b"ICY 200 OK\r\nicy-name: x\r\n\r\n")),
-    lookalike("smtp", TCP, SERVER(b"220 mail.example.org ESMTP\r\n"), CLIENT(b"EHLO client.example.org\r\n")),
-    lookalike("vnc", TCP, SERVER(b"RFB 003.008\n"), CLIENT(b"RFB 003.008\n")),
     lookalike("http-at-ssh", TCP, CLIENT(HTTP_REQUEST), SERVER(SSH_SERVER + b"Invalid SSH identification string.\r\n")),
 ]
 "Exchanges that no detector may call confirmed: near misses, and protocols without a detector of their own yet."
