@@ -18,15 +18,11 @@ _CATEGORIES: dict[str, str] = {
         geneve gtp lisp ayiya""",
     "encrypted-dns": "doh dot doq dnscrypt",
     "ordinary": """
-        websocket
-        http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp rtcp sip
-        bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb memcached
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle
-        cassandra diameter fix whatsapp bitcoin ethereum bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104
-        enip opc-ua bacnet websocket""",
-        git rsync xmpp irc rtsp rtmp ssdp icmp igmp
-        nats stomp nntp finger x11 dcerpc onc-rpc mssql oracle cassandra diameter fix whatsapp bitcoin ethereum
-        bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm iec104 enip opc-ua bacnet""",
+        websocket http tls quic dns mdns llmnr nbns ntp dhcp ssh smtp imap pop3 ftp telnet stun turn dtls rtp
+        rtcp sip bittorrent utp smb rdp vnc ldap kerberos snmp syslog mqtt amqp redis postgresql mysql mongodb
+        memcached git rsync xmpp irc rtsp rtmp ssdp icmp igmp nats stomp nntp finger x11 dcerpc onc-rpc mssql
+        oracle cassandra diameter fix whatsapp bitcoin ethereum bgp ospf pim vrrp eigrp sctp modbus dnp3 s7comm
+        iec104 enip opc-ua bacnet tftp radius nbdgm coap""",
     "unknown": "unknown",
 }
 
