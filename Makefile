@@ -14,7 +14,7 @@ RUN := .venv/bin
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab accuracy ordinary clean
+.PHONY: help install format check test test-fast lab accuracy ordinary models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ accuracy: install ## Measure every detector on every labelled capture: docs/accu
 	@$(SUDO) python3 middlebox/lab/install.py accuracy
 	$(RUN)/python -m middlebox.accuracy $(patsubst %/manifest.jsonl,%,$(filter-out %/hostile/manifest.jsonl,$(LABELLED))) \
 	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED)))
+
+models: install ## Train the models again from training/flows/: middlebox/detect/models/, docs/models/
+	$(RUN)/pip install --quiet --editable '.[training]'
+	$(RUN)/python training/train.py
+	$(RUN)/ruff format --quiet middlebox/detect/models
 
 ordinary: install ## Ordinary traffic by real programs, with the truth about it: make ordinary FLOWS=100000 SEED=1
 	@$(SUDO) python3 middlebox/lab/install.py ordinary

@@ -34,7 +34,7 @@ def read_element(data: bytes, at: int = 0) -> Element | None:
     if length >= _LONG_FORM:
         count = length - _LONG_FORM
         if not 1 <= count <= _MAX_LENGTH_BYTES:
-            raise ValueError
+            raise ValueError("a form of length that is not read")
         if len(data) < start + count:
             return None
         length = int.from_bytes(data[start : start + count])

@@ -1,44 +1,32 @@
-"""BGP-4: messages behind a marker of sixteen ones, from both sides (RFC 4271 section 4.1).
+"""BGP-4 (RFC 4271 section 4).
 
-The one rule: marker, length and type of both first messages must be valid.
+The one rule: sixteen bytes of ones, a length and a type begin each message; `confirmed` needs that from both sides.
 """
 
 from typing import ClassVar
 
-from middlebox.detect.exchange import Exchange, Fit
-from middlebox.evidence import Answer
+from middlebox.detect.paired import Paired
 
 _MARKER = b"\xff" * 16
 _HEADER_BYTES = 19
-"Marker, length (2), type."
-_MAX_MESSAGE = 65_535
-"With the extension of RFC 8654; 4096 before it."
-_LEAST_BYTES = {1: 29, 2: 23, 3: 21, 4: 19, 5: 23}
-"OPEN, UPDATE, NOTIFICATION, KEEPALIVE (RFC 4271 section 4), ROUTE-REFRESH (RFC 2918): each with its shortest form."
+_LENGTHS = {1: range(29, 4097), 2: range(23, 65536), 3: range(21, 65536), 4: range(19, 20), 5: range(19, 65536)}
+"By type: open, update, notification, keepalive, route refresh. Extended messages reach 65535 (RFC 8654)."
 
 
-def _is_message(data: bytes) -> Fit:
-    if len(data) < _HEADER_BYTES:
-        return None if _MARKER.startswith(data[:16]) else False
-    least = _LEAST_BYTES.get(data[18])
-    return data.startswith(_MARKER) and least is not None and least <= int.from_bytes(data[16:18]) <= _MAX_MESSAGE
+class Bgp(Paired):
+    """Recognises BGP sessions."""
 
-
-class Bgp(Exchange):
-    """Finds a message from each side."""
+    __slots__ = ()
 
     name: ClassVar[str] = "bgp"
     protocols: ClassVar[tuple[str, ...]] = ("bgp",)
-    misses: ClassVar[str] = "BGP inside IPsec, and connections joined within a message."
-    client_begins: ClassVar[bytes] = b"\xff"
-    server_begins: ClassVar[bytes] = b"\xff"
+    what: ClassVar[str] = "a BGP header"
 
-    def judge(self, client: bytes, server: bytes) -> Answer:
-        """Either side may begin."""
-        return self.weigh(
-            _is_message(client),
-            _is_message(server),
-            question="a message behind BGP's marker from the client",
-            answer="a message behind BGP's marker from the server",
-            link="messages behind BGP's marker both ways",
-        )
+    def begins(self, data: bytes) -> bool | None:
+        """Look at the first header."""
+        marker = data[: len(_MARKER)]
+        if marker != _MARKER[: len(marker)]:
+            return False
+        if len(data) < _HEADER_BYTES:
+            return None
+        return data[16] << 8 | data[17] in _LENGTHS.get(data[18], ())

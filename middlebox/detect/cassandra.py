@@ -3,11 +3,12 @@
 The one rule: version, stream and opcodes must fit each other.
 """
 
+import re
 from struct import Struct
 from typing import ClassVar
 
 from middlebox.detect.exchange import Exchange
-from middlebox.evidence import Answer, Opinion
+from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _HEADER = Struct("!BBHBI")
 "Version, flags, stream, opcode, length."
@@ -16,6 +17,9 @@ _VERSIONS = (3, 4, 5)
 _RESPONSE = 0x80
 _ERROR, _STARTUP, _READY, _AUTHENTICATE, _OPTIONS, _SUPPORTED = 0, 1, 2, 3, 5, 6
 _ANSWERS = {_STARTUP: (_ERROR, _READY, _AUTHENTICATE), _OPTIONS: (_ERROR, _SUPPORTED)}
+_OPTION = re.compile(rb"\x00[\x01-\x0f]\x00[\x05-\x20][A-Z_]{5,32}\x00", re.DOTALL)
+"STARTUP: how many options, and the first one's name (section 4.1.1)."
+_LONGEST_OPTION = 37
 _MAX_BODY = 1 << 16
 "Ours: far more than these messages need."
 
@@ -36,8 +40,11 @@ class Cassandra(Exchange):
         _, flags, stream, opcode, length = _HEADER.unpack_from(client)
         if opcode not in _ANSWERS or length > _MAX_BODY or flags > 0x1F or (opcode == _OPTIONS and length):
             return Opinion.NO
+        if opcode == _STARTUP and not _OPTION.match(client, _HEADER.size):
+            return Opinion.MORE if len(client) < _HEADER.size + _LONGEST_OPTION and not server else Opinion.NO
         if len(server) < _HEADER.size:
-            return self.probable("a first request")
+            level = Confidence.PROBABLE if opcode == _STARTUP else Confidence.POSSIBLE
+            return Evidence("cassandra", level, "a first request", more=True)
         _, _, answered, kind, length = _HEADER.unpack_from(server)
         if answered == stream and kind in _ANSWERS[opcode] and length <= _MAX_BODY:
             return self.confirmed("an answer on the request's stream")

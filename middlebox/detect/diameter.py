@@ -13,15 +13,24 @@ _HEADER_BYTES = 20
 "Version, length (3), flags, command (3), application, hop-by-hop, end-to-end."
 _REQUEST, _RESERVED = 0x80, 0x0F
 "Flags (section 3): request; bits that must be 0."
+_AVP_HEADER_BYTES = 8
+"Code (4), flags, length (3) of the first attribute (section 4.1)."
+_AVP_RESERVED = 0x1F
 _IDENTIFIERS = slice(12, 20)
 _COMMAND = slice(5, 8)
 
 
 def _is_message(data: bytes) -> Fit:
-    if len(data) < _HEADER_BYTES:
+    if len(data) < _HEADER_BYTES + _AVP_HEADER_BYTES:
         return None
-    length = int.from_bytes(data[1:4])
-    return data[0] == _VERSION and length % 4 == 0 and length > _HEADER_BYTES and not data[4] & _RESERVED
+    length, first = int.from_bytes(data[1:4]), int.from_bytes(data[25:28])
+    return (
+        data[0] == _VERSION
+        and length % 4 == 0
+        and not data[4] & _RESERVED
+        and not data[24] & _AVP_RESERVED
+        and _AVP_HEADER_BYTES <= first <= length - _HEADER_BYTES
+    )
 
 
 class Diameter(Exchange):

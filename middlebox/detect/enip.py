@@ -1,53 +1,47 @@
-"""EtherNet/IP: an encapsulated reply with the request's command and context (ODVA, CIP Volume 2, section 2-3).
+"""EtherNet/IP encapsulation (CIP Networks Library volume 2, chapter 2), over TCP or UDP.
 
-The one rule: command and sender context must come back.
+The one rule: `confirmed` needs a reply with the request's command and sender context.
 """
 
-from struct import Struct
 from typing import ClassVar
 
-from middlebox.detect.exchange import Exchange, Fit
-from middlebox.evidence import Answer, Opinion
+from middlebox.detect.base import TCP, UDP
+from middlebox.detect.paired import Paired
+from middlebox.evidence import Confidence
 
-_HEADER = Struct("<HHII8sI")
-"Command, length, session, status, sender context, options (always 0)."
-_COMMANDS = frozenset((0x04, 0x63, 0x64, 0x65, 0x66, 0x6F, 0x70))
-"List services, identity, interfaces; register, unregister session; send data with or without a connection."
-_REGISTER = 0x65
-_REGISTER_BYTES = 4
-_MAX_LENGTH = 65_511
-_MAX_STATUS = 0x69
-
-
-def _is_message(data: bytes) -> Fit:
-    if len(data) < _HEADER.size:
-        return None if len(data) < 2 or data[1] == 0 else False
-    command, length, _, status, _, options = _HEADER.unpack_from(data)
-    return (
-        command in _COMMANDS
-        and length <= _MAX_LENGTH
-        and status <= _MAX_STATUS
-        and not options
-        and (command != _REGISTER or length == _REGISTER_BYTES)
-    )
+_HEADER_BYTES = 24
+_COMMANDS = frozenset({0x01, 0x04, 0x63, 0x64, 0x65, 0x66, 0x6F, 0x70, 0x72, 0x73})
+_STATUSES = frozenset({0x00, 0x01, 0x02, 0x03, 0x64, 0x65, 0x69})
+_REGISTER = b"\x65\x00\x04\x00"
+"Register a session, with four bytes of data: how connections over TCP begin."
+_MAX_LENGTH = 65511
 
 
-class Enip(Exchange):
-    """Finds a reply with the request's command and context."""
+class Enip(Paired):
+    """Recognises EtherNet/IP."""
+
+    __slots__ = ()
 
     name: ClassVar[str] = "enip"
+    transports: ClassVar[tuple[int, ...]] = (TCP, UDP)
     protocols: ClassVar[tuple[str, ...]] = ("enip",)
-    misses: ClassVar[str] = "EtherNet/IP over UDP or inside TLS."
-    client_begins: ClassVar[bytes] = bytes(sorted(_COMMANDS))
-    server_begins: ClassVar[bytes] = client_begins
-    patience: ClassVar[int] = 2048
+    what: ClassVar[str] = "an EtherNet/IP header of one command"
 
-    def judge(self, client: bytes, server: bytes) -> Answer:
-        """The first message of each side."""
-        asked, answered = _is_message(client), _is_message(server)
-        if asked is False or answered is False:
-            return Opinion.NO
-        if asked and answered:
-            same = client[:2] == server[:2] and client[12:20] == server[12:20]
-            return self.confirmed("a reply with the request's command and context") if same else Opinion.NO
-        return self.probable("an encapsulation header of EtherNet/IP") if asked else Opinion.MORE
+    def begins(self, data: bytes) -> bool | None:
+        """Look at the first header: command, length, session, status, context, options."""
+        if data[0] not in _COMMANDS or any(data[1:2]):
+            return False
+        if len(data) < _HEADER_BYTES:
+            return None
+        status, options = int.from_bytes(data[8:12], "little"), data[20:24]
+        return data[2] | data[3] << 8 <= _MAX_LENGTH and status in _STATUSES and not any(options)
+
+    def alone(self, data: bytes) -> Confidence | None:
+        """Only a registration is telling enough; replies, which may have a status, are not."""
+        if any(data[8:12]):
+            return None
+        return Confidence.PROBABLE if data.startswith(_REGISTER) else Confidence.POSSIBLE
+
+    def belong(self, client: bytes, server: bytes) -> bool:
+        """Compare command and context."""
+        return client[:2] == server[:2] and client[12:20] == server[12:20]

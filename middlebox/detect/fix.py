@@ -11,14 +11,15 @@ from middlebox.evidence import Answer
 
 _HEADER = re.compile(rb"8=(?:FIXT?\.\d\.\d(?:SP\d)?|O|FIXCOMP)\x019=\d{1,6}\x01(?:35=[0-9A-Za-z]{1,3}\x01|x)")
 "Version, length, type. Interactive Brokers has short and compressed forms of its own."
-_BEGINS = b"8="
-_LONGEST = 32
+_HEADER_BEGUN = re.compile(
+    rb"8?|8=[A-Z]{0,7}[.\dSP]{0,8}(?:\x01(?:9|9=\d{0,6}(?:\x01(?:3|35|35=[0-9A-Za-z]{0,3})?)?)?)?"
+)
 
 
 def _is_message(data: bytes) -> Fit:
     if _HEADER.match(data):
         return True
-    return None if len(data) < _LONGEST and data[:2] == _BEGINS[: len(data)] and b"\n" not in data else False
+    return None if _HEADER_BEGUN.fullmatch(data[:40]) else False
 
 
 class Fix(Exchange):

@@ -48,6 +48,7 @@ class Ftp(Exchange):
                 return self.confirmed("a reply code beside a file transfer command")
             is_login = _LOGIN.match(client)
             return self.probable("a login, and then a file transfer command") if is_login else Opinion.MORE
-        if names_itself and asked is False and first_word_is(client, _OTHERS):
-            return self.confirmed("the greeting says FTP, and a command of it follows")
+        if asked is False and first_word_is(client, _OTHERS) and line:
+            named = "the greeting says FTP, and a command of it follows"
+            return self.confirmed(named) if names_itself else Opinion.NO
         return self.probable("the greeting says FTP") if names_itself else Opinion.MORE

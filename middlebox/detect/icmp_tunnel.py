@@ -24,6 +24,8 @@ _COMPARED_BYTES = 256
 _LEAST_DIFFERENT_BYTES = 4
 "Bytes that a reply has changed, to something else than zero: damage, and padding of what was cut off, are less."
 _PROBABLE_CHANGES, _CONFIRMED_CHANGES = 2, 4
+_PROBABLE_UNASKED = 4
+"Replies that answer nothing. In a ping all requests are of one size, so a reply to one that was missed is, too."
 _MAX_REQUESTS = 16
 "Requests of one side that are remembered. A reply to an older one shows nothing."
 _ORDINARY_PAIRS, _VARIED_PAIRS = 5, 14
@@ -35,7 +37,10 @@ _VARIED_FROM = 24
 class IcmpTunnel(Detector):
     """Recognises tunnels by replies that do not return what was sent, and by what is sent."""
 
-    __slots__ = ("_changes", "_given", "_ip_at", "_ip_sides", "_last", "_pairs", "_ptunnel", "_requests", "_varies")
+    __slots__ = (
+        "_changes", "_early", "_given", "_ip_at", "_ip_sides", "_last", "_pairs", "_ptunnel", "_requests", "_unasked",
+        "_varies",
+    )  # fmt: skip
 
     name: ClassVar[str] = "icmp_tunnel"
     transports: ClassVar[tuple[int, ...]] = (ICMP, ICMPV6)
@@ -51,7 +56,9 @@ class IcmpTunnel(Detector):
         self._requests: tuple[dict[bytes, tuple[bytes, int]], dict[bytes, tuple[bytes, int]]] = ({}, {})
         "By link: what each side has sent (the first bytes) and how much, indexed by `from_client`."
         self._given: Confidence | None = None
-        self._pairs = self._changes = 0
+        self._pairs = self._changes = self._unasked = 0
+        self._early: dict[bytes, tuple[bytes, int]] = {}
+        "Replies whose request was not seen, though others were."
         self._last: bytes | None = None
         self._varies = False
         self._ip_at: int | None = None
@@ -72,12 +79,17 @@ class IcmpTunnel(Detector):
             self._compare(data[_LINK], payload, size, talk)
         if found is None and self._changes >= _PROBABLE_CHANGES:
             level = Confidence.CONFIRMED if self._changes >= _CONFIRMED_CHANGES else Confidence.PROBABLE
-            found = level, f"{self._changes} echo replies do not return what their requests said"
+            found = level, f"{self._changes} echo replies do not say what their requests said"
+        if found is None and self._unasked >= _PROBABLE_UNASKED:
+            found = (
+                Confidence.PROBABLE,
+                f"{self._unasked} echo replies without a request, of sizes that no request had",
+            )
         if found is not None and (self._given is None or found[0] > self._given):
             self._given = found[0]
             more = self._given is not Confidence.CONFIRMED or self._ip_at is not None
             return Evidence("icmp-tunnel", found[0], found[1], more=more)
-        if self._given is not None or self._changes:
+        if self._given is not None or self._changes or self._unasked:
             return Opinion.MORE
         patience = _VARIED_PAIRS if self._varies else _ORDINARY_PAIRS
         waiting = len(self._requests[0]) + len(self._requests[1])
@@ -119,10 +131,16 @@ class IcmpTunnel(Detector):
             self._varies = self._varies or head[_VARIED_FROM:common] != self._last[_VARIED_FROM:common]
         self._last = head
         requests[link] = head, size
+        early = self._early.pop(link, None)
+        if early is not None and (early[1] > size or _differ(head, early[0])):
+            self._changes += 1  # it was answered before it was asked
 
     def _compare(self, link: bytes, payload: bytes, size: int, talk: Conversation) -> None:
         sent = self._requests[not talk.from_client].get(link)
         if sent is None:
+            if self._requests[not talk.from_client] and len(self._early) < _MAX_REQUESTS:
+                self._early[link] = payload[:_COMPARED_BYTES], size
+                self._unasked += all(size != asked for _, asked in self._requests[not talk.from_client].values())
             return
         head, sent_size = sent
         if size > sent_size or _differ(head, payload[:_COMPARED_BYTES]):

@@ -1,53 +1,40 @@
-"""IEC 60870-5-104: one side starts, stops or tests the transfer, the other confirms that (section 5.1 of the standard).
+"""IEC 60870-5-104 telecontrol.
 
-The one rule: an activation must get its own confirmation.
+The one rule: the first frame of each side is one that the standard knows, to the bit.
 """
 
 from typing import ClassVar
 
-from middlebox.detect.exchange import Exchange, Fit
-from middlebox.evidence import Answer
+from middlebox.detect.paired import Paired
 
-_START_BYTE = b"\x68"
-_UNNUMBERED = {
-    b"\x68\x04\x07\x00\x00\x00": b"\x68\x04\x0b\x00\x00\x00",
-    b"\x68\x04\x13\x00\x00\x00": b"\x68\x04\x23\x00\x00\x00",
-    b"\x68\x04\x43\x00\x00\x00": b"\x68\x04\x83\x00\x00\x00",
-}
-"Activation and confirmation of STARTDT, STOPDT and TESTFR."
-_FRAME_BYTES = 6
+_START = 0x68
+_HEADER_BYTES, _CONTROL_BYTES, _LEAST_DATA_BYTES = 6, 4, 10
+_UNNUMBERED = frozenset({0x07, 0x0B, 0x13, 0x23, 0x43, 0x83})
+"STARTDT, STOPDT and TESTFR, to act and to confirm (clause 5.1)."
+_SUPERVISORY = 0x01
+_DATA_TYPES = range(1, 128)
 
 
-def _is_activation(data: bytes) -> Fit:
-    frame = data[:_FRAME_BYTES]
-    if len(frame) < _FRAME_BYTES:
-        return None if any(known.startswith(frame) for known in _UNNUMBERED) else False
-    return frame in _UNNUMBERED
+class Iec104(Paired):
+    """Recognises IEC 104."""
 
-
-def _is_confirmation(data: bytes, activation: bytes) -> Fit:
-    expected = _UNNUMBERED.get(activation[:_FRAME_BYTES], _START_BYTE)
-    return data.startswith(expected) or (None if expected.startswith(data) else False)
-
-
-class Iec104(Exchange):
-    """Finds an activation and its confirmation."""
+    __slots__ = ()
 
     name: ClassVar[str] = "iec104"
     protocols: ClassVar[tuple[str, ...]] = ("iec104",)
-    misses: ClassVar[str] = "Connections joined after their start, and what is inside TLS (IEC 62351-3)."
-    client_begins: ClassVar[bytes] = _START_BYTE
-    server_begins: ClassVar[bytes] = _START_BYTE
-    patience: ClassVar[int] = 256
+    what: ClassVar[str] = "a frame of IEC 60870-5-104"
 
-    def judge(self, client: bytes, server: bytes) -> Answer:
-        """The first frame of each side."""
-        asked = _is_activation(client)
-        answered = _is_confirmation(server, client) if server else None
-        return self.weigh(
-            asked,
-            answered if asked or answered is False else None,
-            question="an activation",
-            answer="",
-            link="a confirmation of the activation",
-        )
+    def begins(self, data: bytes) -> bool | None:
+        """Look at the first frame."""
+        if data[0] != _START:
+            return False
+        if len(data) < _HEADER_BYTES:
+            return None
+        length, control = data[1], data[2:6]
+        if control[0] in _UNNUMBERED:
+            return length == _CONTROL_BYTES and not any(control[1:])
+        if control[0] == _SUPERVISORY:
+            return length == _CONTROL_BYTES and not control[1] and not control[2] & 1
+        if control[0] & 1 or control[2] & 1 or length < _LEAST_DATA_BYTES:
+            return False
+        return None if len(data) == _HEADER_BYTES else data[6] in _DATA_TYPES

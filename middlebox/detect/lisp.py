@@ -30,6 +30,8 @@ _LEAST_DIFFERENT_BYTES = 3
 "A nonce is drawn at random; only registrations that want no notification may do without."
 _MAX_RECORDS = 16
 "Ours: a message has room for 255 records, real ones have a few."
+_MAX_LOCATORS = 32
+"Ours: places of one record."
 _MAX_WAITING = 8
 "Nonces of one flow that wait for their answers."
 _MAX_STRANGERS = 4
@@ -64,6 +66,8 @@ def _after_address(data: bytes, at: int) -> int:
 def _after_record(data: bytes, at: int) -> int:
     """Where a mapping record ends (RFC 9301 section 5.4)."""
     locators = data[at + 4] if at + 4 < len(data) else 0
+    if locators > _MAX_LOCATORS:
+        return len(data) + 1
     at = _after_address(data, at + 10)
     for _ in range(locators):
         if at > len(data):

@@ -1,57 +1,44 @@
-"""Modbus over TCP: a response with the transaction, unit and function of its request (Modbus on TCP/IP V1.0b 3.1.3).
+"""Modbus over TCP (MODBUS Messaging on TCP/IP Implementation Guide 1.0b section 3.1; Application Protocol 1.1b3).
 
-The one rule: there is no mark, so every field of the header must fit, and the response be linked to the request.
+The one rule: `confirmed` needs an answer with the request's transaction, unit and function.
 """
 
-from struct import Struct
 from typing import ClassVar
 
-from middlebox.detect.exchange import ANY_BYTE, Exchange
-from middlebox.evidence import Answer, Confidence, Evidence, Opinion
+from middlebox.detect.paired import Paired
+from middlebox.evidence import Confidence
 
-_HEADER = Struct("!HHHBB")
-"Transaction, protocol (always 0), length of what follows it, unit, function."
-_LENGTH_AT = 6
-"Bytes that are not counted in the length."
+_HEADER_BYTES = 8
+"Transaction, protocol (0), length, unit, function."
 _LENGTHS = range(2, 255)
-"Unit and function, up to 253 bytes of PDU and the unit (Modbus Application Protocol V1.1b3, section 4.1)."
-_FUNCTIONS = frozenset((*range(1, 9), 11, 12, *range(15, 18), *range(20, 25), 43))
-"Public function codes (section 5)."
-_EXCEPTION = 0x80
-"Added to the function when the request could not be served (section 7)."
+"Unit and function at least, 253 bytes of message and a unit at most."
+_FUNCTIONS = frozenset({*range(1, 9), 11, 12, 15, 16, 17, *range(20, 25), 43, 90})
+"Public codes, and 90, with which Schneider's controllers are programmed."
+_ERROR = 0x80
 
 
-class Modbus(Exchange):
-    """Finds the response to a request."""
+class Modbus(Paired):
+    """Recognises Modbus."""
+
+    __slots__ = ()
 
     name: ClassVar[str] = "modbus"
     protocols: ClassVar[tuple[str, ...]] = ("modbus",)
-    misses: ClassVar[str] = (
-        "Vendors' own functions, Modbus inside TLS, and connections joined between request and response."
-    )
-    client_begins: ClassVar[bytes] = ANY_BYTE
-    server_begins: ClassVar[bytes] = ANY_BYTE
-    patience: ClassVar[int] = 600
+    what: ClassVar[str] = "a Modbus header of one transaction"
 
-    def judge(self, client: bytes, server: bytes) -> Answer:
-        """The first request and the first response."""
-        if (
-            client[2:5] != b"\x00\x00\x00"[: max(len(client) - 2, 0)]
-            or server[2:5] != b"\x00\x00\x00"[: max(len(server) - 2, 0)]
-        ):
-            return Opinion.NO
-        if len(client) < _HEADER.size:
-            return Opinion.NO if server else Opinion.MORE
-        transaction, _, length, unit, function = _HEADER.unpack_from(client)
-        if length not in _LENGTHS or function not in _FUNCTIONS:
-            return Opinion.NO
-        if len(server) < _HEADER.size:
-            is_whole = len(client) >= _LENGTH_AT + length
-            return (
-                Evidence("modbus", Confidence.POSSIBLE, "a header that fits", more=True) if is_whole else Opinion.MORE
-            )
-        echoed, _, length, same_unit, done = _HEADER.unpack_from(server)
-        linked = echoed == transaction and same_unit == unit and done & ~_EXCEPTION == function and length in _LENGTHS
-        if not linked or len(client) < _LENGTH_AT + 2:
-            return Opinion.NO
-        return self.confirmed("a response with the request's transaction, unit and function")
+    def begins(self, data: bytes) -> bool | None:
+        """Look at the first header."""
+        if any(data[2:4]):
+            return False
+        if len(data) < _HEADER_BYTES:
+            return None
+        return data[4] << 8 | data[5] in _LENGTHS and data[7] & ~_ERROR in _FUNCTIONS
+
+    def alone(self, data: bytes) -> Confidence | None:
+        """Two zeros, a length and two small numbers: other protocols have these as well."""
+        return None
+
+    def belong(self, client: bytes, server: bytes) -> bool:
+        """Compare transaction, unit and function."""
+        is_same = client[:2] == server[:2] and client[6] == server[6]
+        return is_same and not client[7] & _ERROR and client[7] == server[7] & ~_ERROR

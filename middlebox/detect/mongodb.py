@@ -16,6 +16,8 @@ _REQUESTS = frozenset({_INSERT, _QUERY, _COMMAND, _COMPRESSED, _MESSAGE})
 _REPLIES = frozenset({_REPLY, _COMMAND_REPLY, _COMPRESSED, _MESSAGE})
 _MAX_MESSAGE = 48_000_000
 "maxMessageSizeBytes, which servers announce."
+_TOP_BYTES = (b"", b"\x00", b"\x01", b"\x02")
+"Of a length up to that, once it is there."
 _NOTHING = (0, 0xFFFF_FFFF)
 "What a request responds to."
 
@@ -31,11 +33,8 @@ class Mongodb(Exchange):
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """Both headers."""
-        if len(client) < _HEADER.size or len(server) < _HEADER.size:
-            if client and (client[3:4] not in (b"", b"\x00", b"\x01", b"\x02") or (server and len(client) < 16)):
-                return Opinion.NO
-            if len(client) < _HEADER.size:
-                return Opinion.MORE if client and not server else Opinion.NO
+        if len(client) < _HEADER.size:
+            return Opinion.MORE if client[3:4] in _TOP_BYTES and not server else Opinion.NO
         length, number, responds_to, operation = _HEADER.unpack_from(client)
         if not _HEADER.size < length <= _MAX_MESSAGE or operation not in _REQUESTS or responds_to not in _NOTHING:
             return Opinion.NO

@@ -22,6 +22,8 @@ _LEAST_RESPONSE = 32
 "Capabilities, the longest packet, a character set, 23 bytes of filler: all that a request for TLS holds."
 _LEAST_OLD_RESPONSE = 6
 "Capabilities (2), the longest packet (3), an empty name (Protocol::HandshakeResponse320)."
+_LONGEST_RESPONSE = 4096
+"Ours: with names, an answer to the salt, and attributes of the connection."
 _FILLER = bytes(19)
 "MariaDB uses the last four of the 23 bytes."
 
@@ -41,7 +43,7 @@ def _is_response(data: bytes) -> Fit:
     if len(data) < 4:
         return None if data[2:3] in (b"", b"\x00") else False
     length = int.from_bytes(data[:3], "little")
-    if data[3:4] != _RESPONSE_SEQUENCE or length < _LEAST_OLD_RESPONSE or data[2]:
+    if data[3:4] != _RESPONSE_SEQUENCE or not _LEAST_OLD_RESPONSE <= length <= _LONGEST_RESPONSE:
         return False
     if len(data) < 6:
         return None
@@ -75,7 +77,9 @@ class Mysql(Exchange):
         if greeted is False or answered is False:
             return Opinion.NO
         if answered and not server:
-            return self.probable("a response to a handshake of MySQL") if _is_telling(client) else Opinion.MORE
+            if _is_telling(client):
+                return self.probable("a response to a handshake of MySQL")
+            return Opinion.MORE if len(client) < 4 + int.from_bytes(client[:3], "little") else Opinion.NO
         if greeted and answered:
             return self.confirmed("the client responds to the server's handshake")
         return self.probable("a handshake of MySQL from the server") if greeted else Opinion.MORE

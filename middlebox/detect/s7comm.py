@@ -1,60 +1,45 @@
-"""S7comm and S7comm-plus, which Siemens controllers speak: X.224 data units whose user data begins with 32 or 72.
+"""S7 and S7comm-plus, which Siemens' controllers speak, over ISO transport (RFC 1006, RFC 905).
 
-The one rule: units both ways, after a connection or in the middle of one. Sources: the captures and dissectors of the
-Snap7 and Wireshark projects; Siemens has not published a specification.
+The one rule: the transport's connection is anybody's (RDP has it, too); S7's own number must begin both sides' data.
 """
 
 from typing import ClassVar
 
-from middlebox.detect.exchange import Exchange
-from middlebox.detect.tpkt import CONNECTION_CONFIRM, CONNECTION_REQUEST, DATA, Unit, read_unit
-from middlebox.evidence import Answer, Opinion
+from middlebox.detect.paired import Paired
 
-_PROTOCOL = (b"\x32", b"\x72")
-"First byte of the user data: S7comm, and S7comm-plus of newer controllers."
-_KINDS = b"\x01\x02\x03\x07"
-"What follows it: job, acknowledgement, acknowledgement with data, user data; for plus its version, 1 to 3."
-_TSAP = (b"\xc0", b"\xc1", b"\xc2")
-"X.224 section 13.3.4: the parameters that every request carries, the size of units and both selectors."
-
-
-def _is_s7(unit: Unit | None) -> bool:
-    return (
-        unit is not None
-        and unit.code == DATA
-        and unit.variable.startswith(_PROTOCOL)
-        and unit.variable[1:2] in _KINDS
-        and len(unit.variable) > 1
-    )
+_TPKT, _TPKT_BYTES = b"\x03\x00", 4
+_CONNECT, _DATA = frozenset({0xE0, 0xD0}), 0xF0
+"Connection request and confirm; data."
+_DATA_HEADER_BYTES = 3
+_S7 = {0x32: frozenset({1, 2, 3, 7}), 0x72: frozenset({1, 2, 3, 0xFE})}
+"Protocol numbers, and what may follow: kinds of messages, or versions of S7comm-plus."
+_MAX_PACKETS = 3
+"The connection takes one of each side."
 
 
-class S7comm(Exchange):
-    """Finds S7comm in X.224 data units of both sides."""
+class S7comm(Paired):
+    """Recognises S7."""
+
+    __slots__ = ()
 
     name: ClassVar[str] = "s7comm"
     protocols: ClassVar[tuple[str, ...]] = ("s7comm",)
     packets_needed: ClassVar[int] = 4
-    misses: ClassVar[str] = "S7comm inside TLS, and other protocols on ISO transport (MMS, ICCP, H.323)."
-    client_begins: ClassVar[bytes] = b"\x03"
-    server_begins: ClassVar[bytes] = b"\x03"
+    what: ClassVar[str] = "S7 over ISO transport"
 
-    def judge(self, client: bytes, server: bytes) -> Answer:
-        """What each side says after its connection unit, if it began with one."""
-        try:
-            asked, answered = self._first_data(client), self._first_data(server)
-        except ValueError:
-            return Opinion.NO
-        if (asked and not _is_s7(asked)) or (answered and not _is_s7(answered)):
-            return Opinion.NO
-        if asked and answered:
-            return self.confirmed("S7comm in data units both ways")
-        return self.probable("S7comm in a data unit") if asked or answered else Opinion.MORE
-
-    @staticmethod
-    def _first_data(data: bytes) -> Unit | None:
-        unit = read_unit(data)
-        if unit is not None and unit.code in (CONNECTION_REQUEST, CONNECTION_CONFIRM):
-            if not unit.variable.startswith(_TSAP):
-                raise ValueError
-            unit = read_unit(data, unit.end)
-        return unit if unit is not None and len(unit.variable) > 1 else None
+    def begins(self, data: bytes) -> bool | None:
+        """Go through the first packets until there is data."""
+        at = 0
+        for _ in range(_MAX_PACKETS):
+            header = data[at : at + len(_TPKT)]
+            if header != _TPKT[: len(header)]:
+                return False
+            if len(data) < at + _TPKT_BYTES + _DATA_HEADER_BYTES + 2:
+                return None
+            inner = at + _TPKT_BYTES
+            if data[inner + 1] == _DATA:
+                return data[inner + 4] in _S7.get(data[inner + 3], ())
+            if data[inner + 1] not in _CONNECT:
+                return False
+            at += data[at + 2] << 8 | data[at + 3]
+        return False

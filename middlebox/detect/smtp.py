@@ -4,6 +4,7 @@ The one rule: FTP greets with the same 220, so the code alone says nothing; the 
 After STARTTLS (RFC 3207) the connection keeps this name.
 """
 
+import re
 from typing import ClassVar
 
 from middlebox.detect.exchange import Exchange
@@ -14,6 +15,10 @@ _COMMANDS = frozenset({b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT"})
 "No other protocol with reply codes has these. The last two begin connections that are joined mid-way."
 _OTHERS = frozenset({b"AUTH", b"BDAT", b"DATA", b"EXPN", b"HELP", b"NOOP", b"QUIT", b"RSET", b"STARTTLS", b"VRFY"})
 "Those of RFC 5321 section 4.1.1, 3030, 3207 and 4954 that other protocols have, too."
+_LINE = re.compile(
+    rb"(?:(?:EHLO|HELO|LHLO) [!-~]{1,255}|(?:MAIL FROM|RCPT TO): ?[!-~][ -~]{0,500})\r?\n", re.IGNORECASE
+)
+"Without the server's side: the command with what must follow it."
 
 
 class Smtp(Exchange):
@@ -35,7 +40,8 @@ class Smtp(Exchange):
         if asked:
             if code:
                 return self.confirmed("a reply code beside a mail command")
-            return self.probable("the client begins with a mail command") if first_line(client) else Opinion.MORE
-        if names_itself and asked is False and first_word_is(client, _OTHERS):
-            return self.confirmed("the greeting says SMTP, and a command of it follows")
+            return self.probable("the client begins with a mail command") if _LINE.match(client) else Opinion.MORE
+        if asked is False and first_word_is(client, _OTHERS) and first_line(server):
+            named = "the greeting says SMTP, and a command of it follows"
+            return self.confirmed(named) if names_itself else Opinion.NO
         return self.probable("the greeting says SMTP") if names_itself else Opinion.MORE

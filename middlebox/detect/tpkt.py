@@ -1,4 +1,4 @@
-"""TPKT and X.224, which RDP and S7comm share: length-framed units over TCP (RFC 1006 section 6, ITU-T X.224).
+"""TPKT and X.224, below RDP and other protocols: length-framed units over TCP (RFC 1006 section 6, ITU-T X.224).
 
 The one rule: lengths must agree with each other; then the connection request and its confirmation are told apart.
 """
@@ -29,20 +29,15 @@ def read_unit(data: bytes, at: int = 0) -> Unit | None:
     """The unit at `at`; None while its headers are incomplete. ValueError when it is none."""
     head = data[at : at + _HEADER_BYTES + 2]
     if head[:2] != b"\x03\x00"[: len(head)]:
-        raise ValueError
+        raise ValueError("no X.224 unit")
     if len(head) < _HEADER_BYTES + 2:
         return None
     total, indicator, code = int.from_bytes(head[2:4]), head[4], head[5] & 0xF0
     fixed = _FIXED_BYTES.get(code)
     if fixed is None or indicator < fixed or total < _HEADER_BYTES + 1 + indicator:
-        raise ValueError
+        raise ValueError("no X.224 unit")
     start, end = at + _HEADER_BYTES + 1 + fixed, at + total
-    if code == DATA:
-        return Unit(code, data[start:end], end) if indicator == fixed else _refuse()
-    if total != _HEADER_BYTES + 1 + indicator:
-        raise ValueError
-    return Unit(code, data[start:end], end) if len(data) >= end else None
-
-
-def _refuse() -> Unit:
-    raise ValueError
+    is_data = code == DATA
+    if indicator != (fixed if is_data else total - _HEADER_BYTES - 1):
+        raise ValueError("no X.224 unit")
+    return Unit(code, data[start:end], end) if is_data or len(data) >= end else None

@@ -169,22 +169,7 @@ SAMPLES: dict[str, list[Sample]] = {
 "Detector name to its samples. At least one must reach the detector's highest confidence in `packets_needed` packets."
 
 
-NETBIOS_NAME = b"\x20EGEJEMEFFDEFFCFGEFFCCACACACACACA\x00"
-
 LOOKALIKES: list[Sample] = [
-    lookalike(
-        "netbios-name-service",
-        UDP,
-        CLIENT(struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + NETBIOS_NAME + b"\x00\x20\x00\x01"),
-        SERVER(
-            struct.pack("!6H", 7, 0x8500, 0, 1, 0, 0)
-            + NETBIOS_NAME
-            + b"\x00\x20\x00\x01"
-            + bytes(5)
-            + b"\x06"
-            + bytes(6)
-        ),
-    ),
     lookalike("rtp", UDP, *(CLIENT(struct.pack("!BBHII", 0x80, 0, n, n * 160, 0x1234) + bytes(160)) for n in range(4))),
     lookalike("dtls", UDP, CLIENT(b"\x16\xfe\xfd" + bytes(8) + b"\x00\x20\x01" + bytes(31))),
     lookalike("channel-data", UDP, CLIENT(b"\x40\x00\x00\x04data"), SERVER(b"\x40\x00\x00\x04data")),

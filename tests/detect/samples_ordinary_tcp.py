@@ -133,32 +133,10 @@ def diameter(flags: int, hop: int = 0x1234) -> bytes:
     return struct.pack("!IIIII", 1 << 24 | 20 + len(avp), flags << 24 | 257, 0, hop, 0x5678) + avp
 
 
+CQL_STARTUP = b"\x04\x00\x00\x00\x01\x00\x00\x00\x16\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"
+
 X11_SETUP = b"l\x00\x0b\x00\x00\x00\x12\x00\x10\x00\x00\x00MIT-MAGIC-COOKIE-1\x00\x00" + noise(16)
 X11_REPLY = b"\x01\x00\x0b\x00\x00\x00\x40\x00" + bytes(24)
-
-
-def bgp(kind: int, body: bytes) -> bytes:
-    """A message of BGP (RFC 4271 section 4.1)."""
-    return b"\xff" * 16 + struct.pack("!HB", 19 + len(body), kind) + body
-
-
-OPC_HELLO = b"HELF" + struct.pack("<IIIIIII", 32, 0, 65536, 65536, 0, 0, 0)
-OPC_ACKNOWLEDGE = b"ACKF" + struct.pack("<IIIIII", 28, 0, 65536, 65536, 0, 0)
-
-
-def modbus(transaction: int, unit: int, body: bytes) -> bytes:
-    """A request or response behind its header."""
-    return struct.pack("!HHHB", transaction, 0, 1 + len(body), unit) + body
-
-
-# Two recorded link headers: the checksum over them is what this is about.
-DNP3_REQUEST = bytes.fromhex("056408c404000300b4b8c0d7007ace")
-DNP3_RESPONSE = bytes.fromhex("05640a44030004007caee6f78210004fbd")
-
-
-def enip(command: int, session: int, context: bytes = b"context!") -> bytes:
-    """Register a session of EtherNet/IP."""
-    return struct.pack("<HHII8sI", command, 4, session, 0, context, 0) + b"\x01\x00\x00\x00"
 
 
 GENERATOR = bytes.fromhex(
@@ -237,16 +215,6 @@ SAMPLES: dict[str, list[Sample]] = {
         sure("rdp-old", CLIENT(x224(0xE0)), SERVER(x224(0xD0)), CLIENT(x224_data(b"\x7f\x65\x82")), protocol="rdp"),
         likely("rdp-client", CLIENT(x224(0xE0, b"\x01\x00\x08\x00\x0b\x00\x00\x00")), protocol="rdp"),
     ],
-    "s7comm": [
-        sure(
-            "s7comm",
-            CLIENT(x224(0xE0, b"\xc0\x01\x0a\xc1\x02\x01\x00\xc2\x02\x01\x02")),
-            SERVER(x224(0xD0, b"\xc0\x01\x0a\xc1\x02\x01\x00\xc2\x02\x01\x02")),
-            CLIENT(x224_data(b"\x32\x01\x00\x00\x00\x00")),
-            SERVER(x224_data(b"\x32\x03\x00\x00\x00\x00")),
-        ),
-        likely("s7comm-plus", CLIENT(x224_data(b"\x72\x01\x00\x04")), protocol="s7comm"),
-    ],
     "vnc": [
         sure("vnc", SERVER(b"RFB 003.008\n"), CLIENT(b"RFB 003.008\n")),
         likely("vnc-server", SERVER(b"RFB 003.889\n"), protocol="vnc"),
@@ -320,6 +288,7 @@ SAMPLES: dict[str, list[Sample]] = {
     "memcached": [
         sure("memcached", CLIENT(b"get key\r\n"), SERVER(b"END\r\n")),
         sure("memcached-set", CLIENT(b"set key 0 60 5\r\nhello\r\n"), SERVER(b"STORED\r\n"), protocol="memcached"),
+        likely("memcached-client", CLIENT(b"set key 0 60 5\r\nhello\r\n"), protocol="memcached"),
         sure(
             "memcached-binary",
             CLIENT(b"\x80\x0b" + bytes(10) + b"opaq" + bytes(8)),
@@ -411,7 +380,10 @@ SAMPLES: dict[str, list[Sample]] = {
             CLIENT(b"\x04\x00\x00\x01\x05" + bytes(4)),
             SERVER(b"\x84\x00\x00\x01\x06\x00\x00\x00\x02\x00\x00"),
         ),
-        likely("cassandra-client", CLIENT(b"\x04\x00\x00\x01\x05" + bytes(4)), protocol="cassandra"),
+        likely("cassandra-startup", CLIENT(CQL_STARTUP), protocol="cassandra"),
+        Sample(
+            "cassandra-options", TCP, (CLIENT(b"\x04\x00\x00\x01\x05" + bytes(4)),), "cassandra", Confidence.POSSIBLE
+        ),
     ],
     "finger": [
         sure("finger", CLIENT(b"root\r\n"), SERVER(b"Login: root           \tName: Super User\r\n")),
@@ -419,42 +391,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "x11": [
         sure("x11", CLIENT(X11_SETUP), SERVER(X11_REPLY)),
         likely("x11-client", CLIENT(X11_SETUP), protocol="x11"),
-    ],
-    "bgp": [
-        sure("bgp", CLIENT(bgp(1, bytes(10))), SERVER(bgp(1, bytes(10)))),
-        likely("bgp-client", CLIENT(bgp(4, b"")), protocol="bgp"),
-    ],
-    "opc_ua": [
-        sure("opc-ua", CLIENT(OPC_HELLO), SERVER(OPC_ACKNOWLEDGE)),
-        sure(
-            "opc-ua-midstream",
-            CLIENT(b"MSGF\x18\x00\x00\x00chan" + bytes(12)),
-            SERVER(b"MSGC\x18\x00\x00\x00chan" + bytes(12)),
-            protocol="opc-ua",
-        ),
-        likely("opc-ua-client", CLIENT(OPC_HELLO), protocol="opc-ua"),
-    ],
-    "modbus": [
-        sure("modbus", CLIENT(modbus(7, 1, b"\x03\x00\x00\x00\x02")), SERVER(modbus(7, 1, b"\x03\x04abcd"))),
-        sure(
-            "modbus-exception",
-            CLIENT(modbus(8, 1, b"\x03\x00\x00\x00\x02")),
-            SERVER(modbus(8, 1, b"\x83\x02")),
-            protocol="modbus",
-        ),
-        Sample("modbus-client", TCP, (CLIENT(modbus(7, 1, b"\x03\x00\x00\x00\x02")),), "modbus", Confidence.POSSIBLE),
-    ],
-    "dnp3": [
-        sure("dnp3", CLIENT(DNP3_REQUEST), SERVER(DNP3_RESPONSE)),
-        likely("dnp3-server", SERVER(DNP3_RESPONSE), protocol="dnp3"),
-    ],
-    "enip": [
-        sure("enip", CLIENT(enip(0x65, 0)), SERVER(enip(0x65, 0x1234))),
-        likely("enip-client", CLIENT(enip(0x65, 0)), protocol="enip"),
-    ],
-    "iec104": [
-        sure("iec104", CLIENT(b"\x68\x04\x07\x00\x00\x00"), SERVER(b"\x68\x04\x0b\x00\x00\x00")),
-        likely("iec104-client", CLIENT(b"\x68\x04\x43\x00\x00\x00"), protocol="iec104"),
     ],
     "whatsapp": [
         sure("whatsapp", CLIENT(WHATSAPP_HELLO), SERVER(b"\x00\x00\x26\x1a\x24\x0a\x22" + noise(34))),

@@ -199,8 +199,8 @@ def hans(packet: bytes, *, magic: bytes = b"hanc") -> bytes:
     return magic + b"\x07" + packet
 
 
-def dnp3(destination: int, source: int, control: int) -> bytes:
-    header = b"\x05\x64" + struct.pack("<BBHH", 5, control, destination, source)
+def dnp3(destination: int, source: int, control: int, length: int = 5) -> bytes:
+    header = b"\x05\x64" + struct.pack("<BBHH", length, control, destination, source)
     crc = 0
     for byte in header:
         crc ^= byte

@@ -35,6 +35,7 @@ from tests.detect.samples_overlays import (
     gtp_user,
     lisp_data,
     lisp_map,
+    lisp_record,
     vxlan,
 )  # fmt: skip
 from tests.packets import ipv6
@@ -156,6 +157,11 @@ def test_lisp_answers_must_repeat_the_nonce() -> None:
     assert level(Lisp, CLIENT(lisp_map(1, noise(8))), SERVER(lisp_map(2, noise(8)))) is CONFIRMED
     assert level(Lisp, CLIENT(lisp_map(1, noise(8))), CLIENT(lisp_map(2, noise(8)))) is PROBABLE
     assert level(Lisp, CLIENT(lisp_map(3, noise(8))), SERVER(lisp_map(2, noise(8)))) is PROBABLE
+
+
+def test_lisp_records_with_hundreds_of_places_are_not_walked_through() -> None:
+    assert level(Lisp, CLIENT(bytes((0x20, 0, 0, 1)) + noise(8) + lisp_record(32))) is PROBABLE
+    assert level(Lisp, CLIENT(bytes((0x20, 0, 0, 1)) + noise(8) + lisp_record(33))) is None
 
 
 def test_lisp_headers_without_content_are_only_probable() -> None:

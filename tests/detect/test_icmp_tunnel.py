@@ -136,3 +136,27 @@ def test_memory_of_requests_is_bounded() -> None:
     last_evidence(datagrams(detector, said))
     assert len(detector._requests[True]) <= 16
     assert len(detector._ptunnel) <= 16
+
+
+def test_replies_that_come_before_their_requests_are_a_tunnel_when_they_say_something_else() -> None:
+    said: list[Message] = [*exchange(0, noise(40), noise(40))]
+    for number in range(1, 5):
+        said.append(SERVER(ping(number, noise(200, number), reply=True)))
+    for number in range(1, 5):
+        said += exchange(number, noise(40, number), noise(40, number))
+    assert level(*said) is CONFIRMED
+
+
+def test_replies_that_a_capture_shows_before_their_requests_are_no_tunnel() -> None:
+    said: list[Message] = [*exchange(0, PING_PAYLOAD, PING_PAYLOAD)]
+    for number in range(1, 12):
+        said += reversed(exchange(number, noise(60, number), noise(60, number)))
+    assert level(*said) is None
+
+
+def test_replies_that_nobody_asked_for_are_probably_a_tunnel_when_their_sizes_are_new() -> None:
+    asked = [*exchange(0, noise(40), noise(40))]
+    unasked = [SERVER(ping(number, noise(200, number), reply=True)) for number in range(1, 9)]
+    assert level(*asked, *unasked) is PROBABLE
+    missed = [SERVER(ping(number, noise(40, number), reply=True)) for number in range(1, 30)]
+    assert level(*asked, *missed) is None
