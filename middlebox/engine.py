@@ -11,7 +11,7 @@ from itertools import islice
 
 from middlebox import events
 from middlebox.detect import DETECTORS
-from middlebox.detect.base import STREAM_LIMIT, Detector
+from middlebox.detect.base import INNER_PROTOCOLS, STREAM_LIMIT, Detector
 from middlebox.events import Event
 from middlebox.evidence import Confidence, Evidence, Opinion
 from middlebox.flow import TCP_CLOSED_IDLE_SECONDS, Flow, FlowTable, Inspection, Kinds, Sighting, Totals
@@ -321,7 +321,7 @@ class Engine:
                     remaining.append(detector)
                 elif isinstance(answer, Evidence):
                     found = True
-                    self._note(flow, detector, answer)
+                    self._note(flow, detector, answer, inspection.inspected_packets)
                     fresh += inspection.build_on(answer)
                     if detector.unwraps and answer.confidence >= Confidence.PROBABLE:
                         inspection.unwrapper = detector
@@ -370,15 +370,20 @@ class Engine:
             evidence = replace(
                 sighting.evidence, reason=f"inside {flow.protocol}: {sighting.evidence.reason}", facts={}, proof=None
             )
-            flow.add_sighting(Sighting(sighting.detector, flow.packets, evidence))
+            flow.add_sighting(Sighting(sighting.detector, flow.packets, inspection.inspected_packets, evidence))
         if inner.confidence is None or inner.confidence < Confidence.PROBABLE or len(inner.sightings) == known:
             return False
-        names = {other.protocol for other in inspection.inside.values() if other.confidence is not None}
-        flow.facts["inner.protocols"] = sorted(names)
+        names: set[str] = set()
+        for other in inspection.inside.values():
+            if other.confidence is not None and other.confidence >= Confidence.PROBABLE:
+                names.add(other.protocol)
+                nested = other.facts.get(INNER_PROTOCOLS)
+                names.update(nested if isinstance(nested, list) else ())
+        flow.facts[INNER_PROTOCOLS] = sorted(names)
         return True
 
-    def _note(self, flow: Flow, detector: Detector, evidence: Evidence) -> None:
-        flow.add_sighting(Sighting(detector.name, flow.packets, evidence))
+    def _note(self, flow: Flow, detector: Detector, evidence: Evidence, payload_packet: int) -> None:
+        flow.add_sighting(Sighting(detector.name, flow.packets, payload_packet, evidence))
         flow.facts.update(evidence.facts)
         if _names_better(evidence, detector, flow):
             flow.protocol, flow.confidence, flow.namer = evidence.protocol, evidence.confidence, type(detector)
@@ -400,7 +405,7 @@ class Engine:
             flow.answer = (
                 flow.decision if self._enforcing else Decision(Verdict.PASS, settled=True, rule=flow.decision.rule)
             )
-            flow.inspection = None
+            flow.settle()
 
     def _rule(self, flow: Flow, ruling: Ruling, length: int, now: float) -> None:
         """Set the verdict of a flow."""

@@ -111,6 +111,7 @@ def _about_flow(kind: str, flow: Flow, policy: Policy, matcher: Matcher, *, epoc
         "start": timestamp(flow.start),
         "end": timestamp(flow.last_seen),
     }
+    inspected_packets, inspected_bytes = flow.inspected
     event["middlebox"] = {
         "capture": None,
         "policy": policy.name,
@@ -126,10 +127,13 @@ def _about_flow(kind: str, flow: Flow, policy: Policy, matcher: Matcher, *, epoc
         "passed_bytes": flow.passed_bytes
         if flow.refused
         else flow.bytes_to_server + flow.bytes_to_client - flow.refused_bytes,
+        "inspected_packets": inspected_packets,
+        "inspected_bytes": inspected_bytes,
         "evidence": [
             {
                 "detector": sighting.detector,
                 "packet": sighting.packet,
+                "payload_packet": sighting.payload_packet,
                 "protocol": sighting.evidence.protocol,
                 "confidence": sighting.evidence.confidence.word,
                 "reason": sighting.evidence.reason,

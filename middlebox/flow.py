@@ -77,11 +77,14 @@ class Kinds:
 class Sighting:
     """One piece of evidence, with who gave it and at which packet."""
 
-    __slots__ = ("detector", "evidence", "packet")
+    __slots__ = ("detector", "evidence", "packet", "payload_packet")
 
-    def __init__(self, detector: str, packet: int, evidence: Evidence) -> None:
+    def __init__(self, detector: str, packet: int, payload_packet: int, evidence: Evidence) -> None:
         self.detector = detector
         self.packet = packet
+        "Of the flow, both directions counted from 1."
+        self.payload_packet = payload_packet
+        "The same, but only packets counted that brought payload."
         self.evidence = evidence
 
 
@@ -206,10 +209,11 @@ class Flow:
 
     __slots__ = (
         "answer", "approved", "bytes_to_client", "bytes_to_server", "client", "client_port", "closing", "confidence",
-        "decided_at", "decided_for", "decision", "ended", "facts", "finished_sides", "inspection", "key", "last_seen",
-        "logged", "midstream", "namer", "order", "packets_to_client", "packets_to_server", "passed_bytes",
-        "passed_packets", "proofs", "protocol", "refused", "refused_bytes", "refused_packets", "reverse_key", "server",
-        "server_port", "sightings", "start", "start_sequence", "transport", "unanswered_syn",
+        "decided_at", "decided_for", "decision", "ended", "facts", "finished_sides", "inspected_bytes",
+        "inspected_packets", "inspection", "key", "last_seen", "logged", "midstream", "namer", "order",
+        "packets_to_client", "packets_to_server", "passed_bytes", "passed_packets", "proofs", "protocol", "refused",
+        "refused_bytes", "refused_packets", "reverse_key", "server", "server_port", "sightings", "start",
+        "start_sequence", "transport", "unanswered_syn",
     )  # fmt: skip
 
     def __init__(self, packet: Packet, now: float, order: int) -> None:
@@ -244,6 +248,8 @@ class Flow:
         "No longer in the table."
         self.inspection: Inspection | None = None
         "None once the flow is settled."
+        self.inspected_packets = self.inspected_bytes = 0
+        "Of a settled flow: its packets of any kind until then, and the payload bytes that detectors were shown."
         self.sightings: list[Sighting] = []
         self.protocol = "unknown"
         "The most specific protocol that evidence supports so far."
@@ -297,6 +303,18 @@ class Flow:
                 return TCP_ONE_SIDED_IDLE_SECONDS
             return TCP_HALF_CLOSED_IDLE_SECONDS if self.finished_sides else TCP_IDLE_SECONDS
         return UDP_IDLE_SECONDS if self.transport == UDP else OTHER_IDLE_SECONDS
+
+    def settle(self) -> None:
+        """End the inspection."""
+        self.inspected_packets, self.inspected_bytes = self.inspected
+        self.inspection = None
+
+    @property
+    def inspected(self) -> tuple[int, int]:
+        """Packets of any kind that were looked at so far, and payload bytes that detectors were shown."""
+        if self.inspection is None:
+            return self.inspected_packets, self.inspected_bytes
+        return self.packets, self.inspection.inspected_bytes
 
     def count(self, length: int, now: float, *, from_client: bool) -> None:
         """Count one packet of `length` bytes."""

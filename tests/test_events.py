@@ -44,7 +44,7 @@ def refused_flow() -> Flow:
         {"openvpn.wrap": "tls-crypt"},
         proof=Proof("openvpn", "reset", b"secret proof"),
     )
-    flow.sightings.append(Sighting("openvpn", 2, evidence))
+    flow.sightings.append(Sighting("openvpn", 2, 2, evidence))
     flow.proofs.append(Proof("openvpn", "reset", b"secret proof"))
     flow.facts.update(evidence.facts)
     flow.protocol, flow.confidence = "openvpn", Confidence.CONFIRMED
@@ -89,10 +89,13 @@ def test_a_flow_event_has_every_promised_field() -> None:
             "by_packet": 2,
             "passed_packets": 1,
             "passed_bytes": 42,
+            "inspected_packets": 0,
+            "inspected_bytes": 0,
             "evidence": [
                 {
                     "detector": "openvpn",
                     "packet": 2,
+                    "payload_packet": 2,
                     "protocol": "openvpn",
                     "confidence": "confirmed",
                     "reason": "server reset echoes the client's session id",

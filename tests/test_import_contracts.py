@@ -14,7 +14,7 @@ import middlebox
 
 ROOT = Path(middlebox.__file__).parent
 
-OUTSIDE_THE_CORE = ("middlebox.shells", "middlebox.lab", "middlebox.__main__")
+OUTSIDE_THE_CORE = ("middlebox.shells", "middlebox.lab", "middlebox.accuracy", "middlebox.__main__")
 "The only modules that may have a clock, a socket, randomness, programs, Scapy or the kernel queue."
 
 NOT_IN_THE_CORE = (

@@ -1,0 +1,110 @@
+"""OpenVPN and SSH inside TLS, as stunnel and its like carry them: known by the lengths of their first messages.
+
+OpenVPN over TCP begins with a reset, which the server answers with a reset that acknowledges it and is exactly twelve
+bytes longer: a packet ID (4) and the session ID (8). How long the first one is depends on the control channel's
+protection only. SSH begins with a line from each side; then each sends a packet of algorithm lists that
+is a multiple of eight bytes, and so are all packets until encryption begins.
+
+The one rule: the exact lengths of both sides' first messages, and no TLS Finished or HTTP request has these.
+
+Sources: OpenVPN, doc/doxygen/doc_protocol_overview.h, and src/openvpn/ssl_pkt.h; RFC 4253 sections 4.2, 6 and 7.1.
+"""
+
+from typing import ClassVar
+
+from middlebox.detect.base import TCP, Conversation, Detector
+from middlebox.detect.tls_cover import Cover
+from middlebox.evidence import Answer, Confidence, Evidence, Opinion
+
+_RESETS = {
+    16: "no protection",
+    44: "tls-auth with SHA-1",
+    56: "tls-crypt, or tls-auth with SHA-256",
+    88: "tls-auth with SHA-512",
+}
+"""Length (2), opcode (1), session ID (8), acknowledgements (1), packet ID (4); with protection also a replay packet ID
+and a time (8) and the code (20, 32 or 64)."""
+_ACKNOWLEDGEMENT_BYTES = 12
+_LEAST_HELLO_BYTES = 150
+"A control packet with a ClientHello, which the client sends next, perhaps behind an acknowledgement."
+_LINE_BYTES = range(10, 256)
+"`SSH-2.0-`, at least something, CR LF; RFC 4253 section 4.2."
+_LISTS_BYTES = range(496, 2_504, 8)
+"Ours: an SSH_MSG_KEXINIT with ten lists; OpenSSH's have 1000 to 1600 bytes, Dropbear's half of that."
+_KEY_EXCHANGE_BYTES = frozenset({24, 48, 80, 112, 152, 272, 528, 1_208, 1_232})
+"""The client's next packet: length (4), padding length (1), type (1), then a request for a group (three numbers), or,
+behind its length (4), a key: on X25519 (32), the NIST curves (65, 97, 133), in groups 14 and 16 (257, 513), with
+Streamlined NTRU Prime (1190) or ML-KEM (1216) added; at least 4 bytes of padding, to a multiple of 8. RFC 4253 sections
+6 and 8, RFC 4419, RFC 5656, draft-ietf-sshm-ntruprime-ssh, draft-ietf-sshm-mlkem-hybrid-kex."""
+_SERVER_RECORDS = 5
+"Of the server, that are searched for its answer: in TLS 1.3 session tickets come first, which nothing tells from data."
+_MOST_CLIENT_RECORDS, _MOST_SERVER_RECORDS = 4, 8
+"Ours: records after which neither protocol is expected any more."
+_MOST_RECORD_BYTES = 4_096
+"Ours: neither protocol's first answers are as long as that."
+
+
+class TlsTunnel(Detector):
+    """Recognises OpenVPN and SSH inside TLS."""
+
+    name: ClassVar[str] = "tls_tunnel"
+    transports: ClassVar[tuple[int, ...]] = (TCP,)
+    protocols: ClassVar[tuple[str, ...]] = ("tls-tunnel",)
+    facts: ClassVar[tuple[str, ...]] = ("tls-tunnel.inner",)
+    reaches: ClassVar[Confidence] = Confidence.PROBABLE
+    packets_needed: ClassVar[int] = 7
+    misses: ClassVar[str] = "Other protocols inside TLS, and OpenVPN whose control channel has tls-crypt-v2."
+    builds_on: ClassVar[tuple[str, ...]] = ("tls",)
+
+    __slots__ = ("_client", "_cover", "_server")
+
+    def __init__(self) -> None:
+        self._cover = Cover()
+        self._client: list[int] = []
+        self._server: list[int] = []
+
+    def feed(self, talk: Conversation) -> Answer:
+        """Compare the first records of both sides with what the two protocols begin with."""
+        for size in self._cover.read(talk):
+            (self._client if size > 0 else self._server).append(abs(size))
+        if evidence := self._find_openvpn() or self._find_ssh():
+            return evidence
+        if self._is_neither() or self._cover.is_hopeless(talk):
+            return Opinion.NO
+        return Opinion.MORE
+
+    def _find_openvpn(self) -> Evidence | None:
+        if len(self._client) < 2 or self._client[0] not in _RESETS:
+            return None
+        answer = self._client[0] + _ACKNOWLEDGEMENT_BYTES
+        if answer not in self._server[:_SERVER_RECORDS] or max(self._client[1:3]) < _LEAST_HELLO_BYTES:
+            return None
+        kind = _RESETS[self._client[0]]
+        reason = (
+            f"messages of {self._client[0]} and {answer} bytes are OpenVPN's resets ({kind}), a ClientHello follows"
+        )
+        return Evidence("tls-tunnel", Confidence.PROBABLE, reason, {"tls-tunnel.inner": "openvpn"})
+
+    def _find_ssh(self) -> Evidence | None:
+        if len(self._client) < 3 or self._client[0] not in _LINE_BYTES or self._client[1] not in _LISTS_BYTES:
+            return None
+        lists = next((size for size in self._server[:_SERVER_RECORDS] if size in _LISTS_BYTES), 0)
+        if self._client[2] not in _KEY_EXCHANGE_BYTES or not lists:
+            return None
+        reason = (
+            f"after a line, packets of {self._client[1]} and {lists} bytes are SSH's lists of algorithms, "
+            f"one of {self._client[2]} its key exchange"
+        )
+        return Evidence("tls-tunnel", Confidence.PROBABLE, reason, {"tls-tunnel.inner": "ssh"})
+
+    def _is_neither(self) -> bool:
+        """Whether the first records exclude both protocols."""
+        client = self._client
+        server = self._server
+        if len(client) >= _MOST_CLIENT_RECORDS or len(server) >= _MOST_SERVER_RECORDS:
+            return True
+        if server and server[-1] > _MOST_RECORD_BYTES:
+            return True
+        if not client or client[0] in _RESETS:
+            return False
+        return client[0] not in _LINE_BYTES or (len(client) > 1 and client[1] not in _LISTS_BYTES)

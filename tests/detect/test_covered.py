@@ -1,0 +1,135 @@
+"""Other proxies inside TLS: each of their lengths must fit, and ordinary sessions must not."""
+
+import pytest
+
+from middlebox.detect.anytls import AnyTls
+from middlebox.detect.base import Detector
+from middlebox.detect.masque import Masque
+from middlebox.detect.shadowtls import ShadowTls
+from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tor import Tor
+from middlebox.evidence import Confidence, Evidence, Opinion
+from tests.detect.conversations import CLIENT, Message, last_evidence, stream
+from tests.detect.covers import data, handshake, handshake12, hello, record, session
+from tests.detect.samples_covered import ANYTLS, OPENVPN, SSH, TOR, TROJAN
+
+ORDINARY: list[tuple[int, ...]] = [
+    (98, -3200),
+    (517, -2400, 520, -1800, 517, -900),
+    (105, *[-16384] * 6),
+    (64, 88, -31, -9, 357, -1800, 9, 74, -900),
+    (64, 354, 424, -40, -9, -1800),
+    (430, -129, 6, 80, -2, -60, 6, 64, -2, -30),
+    (-52, 24, -40, 64, -80, 80, -1200),
+    (16, -20, 300, -1200),
+    (11, -514, 300, -900),
+    TROJAN,
+]
+
+
+def judge(kind: type[Detector], messages: tuple[Message, ...]) -> Evidence | None:
+    return last_evidence(stream(kind(), messages))
+
+
+@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, Tor])
+def test_ordinary_sessions_are_none(kind: type[Detector]) -> None:
+    for sizes in ORDINARY:
+        assert judge(kind, session(*sizes)) is None, sizes
+        assert judge(kind, handshake12() + data(sizes, 24)) is None, sizes
+
+
+@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, Tor])
+def test_one_request_settles_it(kind: type[Detector]) -> None:
+    answers = list(stream(kind(), session(517, -1200, 520, -1200)))
+    assert answers[-1] is Opinion.NO
+    assert len(answers) <= 6
+
+
+def test_anytls_needs_every_length() -> None:
+    assert judge(AnyTls, session(*ANYTLS)) is not None
+    assert judge(AnyTls, session(64, 301, -10, 458, -253)) is not None
+    for sizes in ((65, *ANYTLS[1:]), (64, 99, *ANYTLS[2:]), (64, 354, 501, -10), (64, 354, 424, -40)):
+        assert judge(AnyTls, session(*sizes)) is None, sizes
+    assert judge(AnyTls, session(*ANYTLS[:3])) is None
+
+
+def test_anytls_behind_session_tickets() -> None:
+    assert judge(AnyTls, session(-74, -74, *ANYTLS)) is not None
+
+
+@pytest.mark.parametrize(
+    ("why", "server", "finished", "is_shadowtls"),
+    [
+        ("SHA-256", (27, 499, 100, 57), 53, True),
+        ("SHA-384", (27, 499, 100, 73), 69, True),
+        ("a genuine handshake", (23, 495, 96, 53), 53, False),
+        ("another hash on each side", (27, 499, 100, 73), 53, False),
+        ("all messages in one record", (650,), 53, False),
+        ("EncryptedExtensions with the Finished of a resumption", (59,), 53, False),
+        ("a client that sends early data", (27, 499, 100, 57), 300, False),
+    ],
+)
+def test_shadowtls_adds_four_bytes(why: str, server: tuple[int, ...], finished: int, is_shadowtls: bool) -> None:
+    messages = handshake(server=server, finished=finished) + data((300, -900))
+    assert (judge(ShadowTls, messages) is not None) == is_shadowtls, why
+
+
+def test_tor_needs_cells_from_both_sides() -> None:
+    assert judge(Tor, session(*TOR)) is not None
+    assert judge(Tor, session(-57, -57, *TOR)) is not None
+    assert judge(Tor, session(*TOR[:4])) is None
+    assert judge(Tor, session(11, -2037, 514, 514, 514, 1028)) is None
+    assert judge(Tor, session(12, *TOR[1:])) is None
+    assert judge(Tor, session(11, -2037, 1028, -514, 1029, -514)) is None
+
+
+def test_tor_with_a_name_that_it_makes_up_needs_fewer_cells() -> None:
+    for name, is_tor in ((b"www.k2fgcqd7v5x.com", True), (b"www.example1.com", False), (b"k2fgcqd7v5x.com", False)):
+        evidence = judge(Tor, handshake(name=name) + data(TOR[:4]))
+        assert (evidence is not None) == is_tor, name
+
+
+def test_tor_under_tls12_with_either_cipher() -> None:
+    for overhead in (24, 16):
+        evidence = judge(Tor, handshake12() + data(TOR, overhead))
+        assert evidence, overhead
+        assert evidence.facts == {"tor.versions": 3}
+
+
+def test_openvpn_resets_must_answer_each_other() -> None:
+    evidence = judge(TlsTunnel, session(*OPENVPN))
+    assert evidence
+    assert evidence.facts == {"tls-tunnel.inner": "openvpn"}
+    assert judge(TlsTunnel, session(-249, -249, *OPENVPN)) is not None
+    assert judge(TlsTunnel, session(16, -29, 305, -1224)) is None
+    assert judge(TlsTunnel, session(17, -29, 305, -1224)) is None
+    assert judge(TlsTunnel, session(16, -28, 28, 40, -60, 20)) is None
+
+
+def test_ssh_packets_must_be_whole_blocks() -> None:
+    evidence = judge(TlsTunnel, session(*SSH))
+    assert evidence
+    assert evidence.facts == {"tls-tunnel.inner": "ssh"}
+    assert judge(TlsTunnel, session(-250, -42, 41, -1080, 1536, 1208, -1600)) is not None
+    assert judge(TlsTunnel, session(41, -42, 1535, -1080, 48)) is None
+    assert judge(TlsTunnel, session(41, -42, 1536, -1081, 48)) is None
+    assert judge(TlsTunnel, session(41, -42, 1536, -1080, 56)) is None
+
+
+def test_masque_by_name_only() -> None:
+    for name, is_masque in (
+        (b"mask.icloud.com", True),
+        (b"consumer-masque.cloudflareclient.com", True),
+        (b"masquerade.example.org", False),
+        (b"mask.example.org", False),
+        (b"www.icloud.com", False),
+    ):
+        assert (judge(Masque, (CLIENT(hello(name)),)) is not None) == is_masque, name
+
+
+def test_cells_are_counted_whatever_the_segments_are() -> None:
+    messages = (*handshake(), CLIENT(record(28)), *data(TOR[1:]))
+    for segment in (1, 100, 1 << 16):
+        evidence = last_evidence(stream(Tor(), messages, segment=segment))
+        assert evidence
+        assert evidence.confidence is Confidence.PROBABLE
