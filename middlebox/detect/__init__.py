@@ -18,6 +18,7 @@ from middlebox.detect.stun import Stun
 from middlebox.detect.tls import Tls
 from middlebox.detect.tls_in_tls import TlsInTls
 from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
 from middlebox.detect.wireguard import WireGuard
 
@@ -44,6 +45,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     ShadowTls,
     TlsInTls,
     TlsTunnel,
+    TlsWebSocket,
     Tor,
 )
 "Every detector the engine runs. Statistical ones are asked last."

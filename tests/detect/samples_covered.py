@@ -40,6 +40,8 @@ SHADOWSOCKS = (354, 538, -4313, 85, 395, -1481)
 ANYTLS = (64, 354, 424, -10, -7, -195)
 OPENVPN = (16, -28, 305, -1224, 28, -172)
 SSH = (41, -42, 1536, -1080, 48, -560, 16)
+SOCKS = (3, -2, 19, -10, 98, -3200)
+WEB_SOCKET_DOWNLOAD = (186, -129, 255, *[-2052] * 8)
 TOR = (11, -2037, 1028, -514, 1028, -514)
 
 SAMPLES: dict[str, list[Sample]] = {
@@ -68,7 +70,9 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample("openvpn-in-stunnel", TCP, session(*OPENVPN), "tls-tunnel", PROBABLE),
         Sample("openvpn-tls-auth-in-stunnel", TCP, session(-233, 44, -56, 52, 333, -1300), "tls-tunnel", PROBABLE),
         Sample("ssh-in-stunnel", TCP, session(*SSH), "tls-tunnel", PROBABLE),
+        Sample("socks5-in-stunnel", TCP, session(*SOCKS), "tls-tunnel", PROBABLE),
     ],
+    "tls_websocket": [Sample("vmess-websocket", TCP, session(*WEB_SOCKET_DOWNLOAD), "websocket-tunnel", PROBABLE)],
     "tor": [
         Sample("tor", TCP, session(*TOR), "tor", PROBABLE),
         Sample("tor-named", TCP, handshake(name=b"www.k2fgcqd7v5x.com") + data(TOR[:4]), "tor", PROBABLE),

@@ -7,11 +7,12 @@ from middlebox.detect.base import Detector
 from middlebox.detect.masque import Masque
 from middlebox.detect.shadowtls import ShadowTls
 from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
 from middlebox.evidence import Confidence, Evidence, Opinion
 from tests.detect.conversations import CLIENT, Message, last_evidence, stream
 from tests.detect.covers import data, handshake, handshake12, hello, record, session
-from tests.detect.samples_covered import ANYTLS, OPENVPN, SSH, TOR, TROJAN
+from tests.detect.samples_covered import ANYTLS, OPENVPN, SOCKS, SSH, TOR, TROJAN, WEB_SOCKET_DOWNLOAD
 
 ORDINARY: list[tuple[int, ...]] = [
     (98, -3200),
@@ -31,14 +32,14 @@ def judge(kind: type[Detector], messages: tuple[Message, ...]) -> Evidence | Non
     return last_evidence(stream(kind(), messages))
 
 
-@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, Tor])
+@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, TlsWebSocket, Tor])
 def test_ordinary_sessions_are_none(kind: type[Detector]) -> None:
     for sizes in ORDINARY:
         assert judge(kind, session(*sizes)) is None, sizes
         assert judge(kind, handshake12() + data(sizes, 24)) is None, sizes
 
 
-@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, Tor])
+@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, TlsWebSocket, Tor])
 def test_one_request_settles_it(kind: type[Detector]) -> None:
     answers = list(stream(kind(), session(517, -1200, 520, -1200)))
     assert answers[-1] is Opinion.NO
@@ -114,6 +115,27 @@ def test_ssh_packets_must_be_whole_blocks() -> None:
     assert judge(TlsTunnel, session(41, -42, 1535, -1080, 48)) is None
     assert judge(TlsTunnel, session(41, -42, 1536, -1081, 48)) is None
     assert judge(TlsTunnel, session(41, -42, 1536, -1080, 56)) is None
+
+
+def test_socks_messages_must_follow_each_other() -> None:
+    evidence = judge(TlsTunnel, session(*SOCKS))
+    assert evidence
+    assert evidence.facts == {"tls-tunnel.inner": "socks5"}
+    assert judge(TlsTunnel, session(-249, -249, 4, -2, 10, -22)) is not None
+    for sizes in ((5, -2, 19, -10), (3, -3, 19, -10), (3, -2, 9, -10), (3, -2, 19, -11), (3, 19, -10, -2)):
+        assert judge(TlsTunnel, session(*sizes)) is None, sizes
+
+
+def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
+    assert judge(TlsWebSocket, session(*WEB_SOCKET_DOWNLOAD)) is not None
+    assert judge(TlsWebSocket, session(-249, 188, -249, -129, 34, *[7116] * 2)) is not None
+    for why, sizes in (
+        ("a browser's request", (430, -129, 255, *[-2052] * 8)),
+        ("a server that tells its name", (186, -170, 255, *[-2052] * 8)),
+        ("no answer in between", (186, 255, -129, *[-2052] * 8)),
+        ("short messages", (186, -129, *[60, -2000] * 50)),
+    ):
+        assert judge(TlsWebSocket, session(*sizes)) is None, why
 
 
 def test_masque_by_name_only() -> None:
