@@ -22,6 +22,9 @@ TLS13_OVERHEAD = 17
 "Content type and tag, RFC 8446 section 5.2, with every cipher suite but the two CCM_8 ones."
 FINISHED_LENGTHS = frozenset({53, 69})
 "Of a TLS 1.3 Finished message: 4 bytes of header, 32 or 48 of hash, TLS13_OVERHEAD (RFC 8446 section 4.4.4)."
+_TLS12_OVERHEADS = {40: 24, 32: 16}
+"""What AEAD ciphers add in TLS 1.2, by the length of a Finished message, which holds 16 bytes: AES-GCM and AES-CCM
+(RFC 5288, RFC 6655), ChaCha20-Poly1305 (RFC 7905). Block ciphers pad, which hides the exact length."""
 _MAJOR_VERSION = 3
 
 
@@ -50,6 +53,11 @@ class TlsRecords:
         "One side sent something else than TLS records."
         self._client = _Side()
         self._server = _Side()
+
+    @property
+    def overhead(self) -> int | None:
+        """Bytes that encryption adds to each record; None when that is not known."""
+        return TLS13_OVERHEAD if self.is_tls13 else _TLS12_OVERHEADS.get(self._client.finished_length)
 
     @property
     def is_open(self) -> bool:
@@ -98,7 +106,9 @@ class TlsRecords:
             side.changed_cipher = True
         elif record.content_type == HANDSHAKE:
             # In TLS 1.3 a second ClientHello may follow a ChangeCipherSpec (RFC 8446 section D.4).
-            side.has_finished = side.has_finished or (side.changed_cipher and not self.is_tls13)
+            if side.changed_cipher and not side.has_finished and not self.is_tls13:
+                side.has_finished = True
+                side.finished_length = record.length
         elif record.content_type == APPLICATION_DATA:
             if side.has_finished or midstream:
                 side.has_finished = True
@@ -113,12 +123,14 @@ class TlsRecords:
 class _Side:
     """How far one direction has been read."""
 
-    __slots__ = ("changed_cipher", "has_finished", "is_cut", "position")
+    __slots__ = ("changed_cipher", "finished_length", "has_finished", "is_cut", "position")
 
     def __init__(self) -> None:
         self.position = 0
         "Where the next record begins."
         self.changed_cipher = False
+        self.finished_length = 0
+        "Bytes of its Finished record in TLS 1.2 and before."
         self.has_finished = False
         "What follows of application data belongs to what TLS carries."
         self.is_cut = False
