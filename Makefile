@@ -7,12 +7,14 @@ SHELL := /bin/bash
 SCENARIO ?= default
 DRIVER ?= auto
 CAPTURES ?= ../shared/captures
+FLOWS ?= 5000
+SEED ?= 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN := .venv/bin
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab accuracy clean
+.PHONY: help install format check test test-fast lab accuracy ordinary models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +26,7 @@ install: .venv/installed ## Install the package and its tools into .venv
 		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y --no-install-recommends python3 >/dev/null; }
 	@$(SUDO) python3 middlebox/lab/install.py build
 	python3 -m venv .venv
-	$(RUN)/pip install --quiet --editable '.[lab,dev]'
+	$(RUN)/pip install --quiet --editable '.[lab,dev,accuracy]'
 	@touch $@
 
 format: install ## Format the code
@@ -52,9 +54,18 @@ lab: install ## Real clients through a real gateway: make lab SCENARIO=default D
 
 accuracy: install ## Measure every detector on every labelled capture: docs/accuracy.md, build/accuracy.html
 	@$(SUDO) python3 middlebox/lab/install.py accuracy
-	$(RUN)/pip install --quiet --editable '.[accuracy]'
 	$(RUN)/python -m middlebox.accuracy $(patsubst %/manifest.jsonl,%,$(filter-out %/hostile/manifest.jsonl,$(LABELLED))) \
 	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED)))
+
+models: install ## Train the models again from training/flows/: middlebox/detect/models/, docs/models/
+	$(RUN)/pip install --quiet --editable '.[training]'
+	$(RUN)/python training/train.py
+	$(RUN)/ruff format --quiet middlebox/detect/models
+
+ordinary: install ## Ordinary traffic by real programs, with the truth about it: make ordinary FLOWS=100000 SEED=1
+	@$(SUDO) python3 middlebox/lab/install.py ordinary
+	@$(RUN)/pip install --quiet --editable '.[lab,dev,ordinary]'
+	$(SUDO) $(RUN)/python -m middlebox.lab.ordinary --flows $(FLOWS) --seed $(SEED) --out build/ordinary
 
 clean: ## Remove what was built, installed into .venv or cached
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

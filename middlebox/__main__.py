@@ -144,13 +144,18 @@ def protocols(output: Annotated[Format, typer.Option("--format", help="Table or 
     from rich.console import Console
 
     from middlebox.detect import DETECTORS
-    from middlebox.shells.tables import protocol_records, protocols_table
+    from middlebox.shells.measured import read_measured
+    from middlebox.shells.tables import WIDE, protocol_records, protocols_table
 
+    measured = read_measured()
     with _reader_may_leave():
         if output is Format.TABLE:
-            Console().print(protocols_table(DETECTORS))
+            console = Console()
+            console.print(protocols_table(DETECTORS, measured, width=console.width))
+            if console.width < WIDE:
+                print(f"What each detector misses is shown from {WIDE} columns on, and by --format jsonl.")
             return
-        for record in protocol_records(DETECTORS):
+        for record in protocol_records(DETECTORS, measured):
             print(json.dumps(record))
 
 

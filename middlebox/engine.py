@@ -11,7 +11,7 @@ from itertools import islice
 
 from middlebox import events
 from middlebox.detect import DETECTORS
-from middlebox.detect.base import STREAM_LIMIT, Detector
+from middlebox.detect.base import INNER_PROTOCOLS, STREAM_LIMIT, Detector
 from middlebox.events import Event
 from middlebox.evidence import Confidence, Evidence, Opinion
 from middlebox.flow import TCP_CLOSED_IDLE_SECONDS, Flow, FlowTable, Inspection, Kinds, Sighting, Totals
@@ -373,8 +373,13 @@ class Engine:
             flow.add_sighting(Sighting(sighting.detector, flow.packets, inspection.inspected_packets, evidence))
         if inner.confidence is None or inner.confidence < Confidence.PROBABLE or len(inner.sightings) == known:
             return False
-        names = {other.protocol for other in inspection.inside.values() if other.confidence is not None}
-        flow.facts["inner.protocols"] = sorted(names)
+        names: set[str] = set()
+        for other in inspection.inside.values():
+            if other.confidence is not None and other.confidence >= Confidence.PROBABLE:
+                names.add(other.protocol)
+                nested = other.facts.get(INNER_PROTOCOLS)
+                names.update(nested if isinstance(nested, list) else ())
+        flow.facts[INNER_PROTOCOLS] = sorted(names)
         return True
 
     def _note(self, flow: Flow, detector: Detector, evidence: Evidence, payload_packet: int) -> None:

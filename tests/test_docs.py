@@ -39,3 +39,8 @@ def test_example_is_valid(example, tmp_path):
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+def test_the_detector_that_is_shown_is_the_one_that_runs():
+    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "add-a-protocol.md").read_text(), re.DOTALL)
+    assert shown == (ROOT / "middlebox" / "detect" / "nats.py").read_text()

@@ -22,6 +22,9 @@ STREAM_LIMIT = 16 * 1024
 SIZES_LIMIT = 64
 "Payload packets whose size and time are remembered for detectors: twice what the engine inspects of most flows."
 
+INNER_PROTOCOLS = "inner.protocols"
+"A fact that the engine adds to flows whose detector `unwraps`: the names of what it found inside."
+
 NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 

@@ -5,7 +5,7 @@ byte of it, so that another protocol on port 53 is not taken for DNS.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from struct import error as StructError  # noqa: N812
 from typing import ClassVar
@@ -29,6 +29,10 @@ _CLASSES = frozenset({1, 3, 4, 254, 255})
 "IN, CH, HS, NONE, ANY (RFC 6895 section 3.2)."
 _MULTICAST_BIT = 0x8000
 "Top bit of a class: unicast answer wanted, or flush the cache (RFC 6762 sections 5.4 and 10.2)."
+_MULTICAST_STARTS = frozenset({bytes(4), b"\x00\x00\x02\x00", b"\x00\x00\x84\x00"})
+"Ids and flags of multicast DNS: query, truncated query, response (RFC 6762 section 18)."
+_MULTICAST_NAMES = (b"\x05local\x00", b"\x04arpa\x00")
+"What its names end in (RFC 6762 sections 3 and 4)."
 _OPT = 41
 "The EDNS pseudo-record, whose class is a buffer size (RFC 6891 section 6.1.2)."
 _MAX_NAME = 255
@@ -165,6 +169,19 @@ def parse_message(data: bytes, *, cut: bool = False) -> Message | None:
     return Message(message_id, bool(flags & _REPLY_BIT), flags >> 11 & 0xF, flags & 0xF, question)
 
 
+def read_first_name(data: bytes) -> bytes:
+    """The name that follows the header, lower-case, as on the wire; a lone zero when there is none."""
+    try:
+        return data[_HEADER.size : _skip_name(data, _HEADER.size)].lower() or b"\x00"
+    except (_NotDnsError, IndexError):
+        return b"\x00"
+
+
+def is_multicast(data: bytes) -> bool:
+    """Whether a DNS message is one of multicast DNS: id 0, its flags, and a name of the local link (RFC 6762)."""
+    return data[:4] in _MULTICAST_STARTS and read_first_name(data).endswith(_MULTICAST_NAMES)
+
+
 def _name_text(name: bytes) -> str:
     r"""A wire-format name as text, what is not printable as \DDD (RFC 1035 section 5.1); the root is a dot."""
     labels, at = [], 0
@@ -252,6 +269,8 @@ class Dns(Detector):
         message = parse_message(talk.data, cut=talk.size > len(talk.data))
         if message is None:
             return Opinion.NO
+        if is_multicast(talk.data):
+            return replace(_unlinked(message), more=False)  # answers come in another flow
         if message.is_reply:
             query = self._waiting.get((not talk.from_client, message.message_id))
             if query is not None and _answers(message, query):

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from middlebox.detect.base import UDP, Conversation, Detector
-from middlebox.detect.randomness import HEAD_BYTES, bits_per_byte, heads_vary, seems_random, starts_with_its_length
+from middlebox.detect.randomness import HEAD_BYTES, bits_per_byte, heads_vary, is_framed, seems_random
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
-_LEAST_BYTES = 39
-"The shortest of these: Shadowsocks' salt of 16, an address and a port of 7, a tag of 16."
+_LEAST_BYTES = 8 + 1 + 4 + 16
+"Hysteria's shortest: a salt of 8 and a QUIC packet with a header byte, 4 bytes of ciphertext and a tag."
 _MAX_BYTES = 1_500
 "Ours: longer datagrams are fragmented on their way; none of these protocols does that."
 _LOOKED_AT_BYTES = 256
@@ -85,7 +85,7 @@ class EncryptedDatagrams(Detector):
         data = talk.data
         if not _LEAST_BYTES <= len(data) <= _MAX_BYTES or not seems_random(data[:_LOOKED_AT_BYTES]):
             return Opinion.NO
-        if not self._sizes and starts_with_its_length(data):
+        if not self._sizes and is_framed(data):
             return Opinion.NO
         self._heads.append(data[:HEAD_BYTES])
         self._sizes.append(len(data) if talk.from_client else -len(data))
@@ -123,7 +123,7 @@ def _quic_salt(sizes: Sequence[int]) -> int | None:
         return None
     full = _QUIC_LEAST_BYTES + salt
     answer = next((place for place, size in enumerate(sizes) if size < -_SMALL_BYTES), len(sizes))
-    if answer >= _SHAPE_DATAGRAMS or -sizes[answer] < full:
+    if answer == len(sizes) or answer >= _SHAPE_DATAGRAMS or -sizes[answer] < full:
         return None
     if any(_SMALL_BYTES < abs(size) < full for size in sizes[:answer]):
         return None

@@ -1,115 +1,94 @@
-"""Traffic that is encrypted from its first byte on, over TCP: Shadowsocks, VMess and their like.
+"""Traffic that is encrypted from its first byte on, over TCP: Shadowsocks, VMess, obfs4 and their like.
 
 Nothing in it can be read, so this goes by three things, each worth more than the one before:
 
 1. The five published rules on the first client payload: `possible`, on that very packet.
-2. Both directions are noise without a header: needed for all that follows.
-3. `probable` when, in addition, most of the latest flows to the same service were like that, and none was anything
-   else. Encrypted BitTorrent, file transfers and home-made protocols pass the first two as well, but meet a service
-   only now and then, or share their first bytes.
+2. Both directions are noise, without a header and without lengths in front of messages: needed for all that follows.
+3. `probable` when, in addition, one of these holds: packets have lengths that come from one proxy's buffers or headers;
+   the sizes of the first bursts are those of a TLS handshake that something carries (the model `inner_tls`) or of obfs4
+   (`obfs4_bursts`); those of the latest flows to the same service are so, taken together; or both sides use one table
+   of lengths, which is obfs4's. Encrypted BitTorrent, files and home-made protocols pass the first two as well, but
+   not the third.
 
-The one rule: noise alone is never more than `possible`.
+The one rule: noise alone is never more than `possible`, however many flows of it there are.
 
-Sources: Wu and others, USENIX Security 2023 (the rules); Wails and others, "On Precisely Detecting Censorship
-Circumvention in Real-World Networks", NDSS 2024, section VI (several flows to one service instead of one).
+Sources: Wu and others, USENIX Security 2023 (the rules); Xue and others, USENIX Security 2024 (TLS handshakes inside);
+Wails and others, NDSS 2024 (several flows to one service instead of one); obfs4-spec.txt, sections 4 and 5.
 """
 
-from collections import deque
-from enum import Enum
 from typing import ClassVar
 
 from middlebox.detect.base import TCP, Conversation, Detector, Scope
 from middlebox.detect.five_rules import Exemption, find_exemption, printable_share
-from middlebox.detect.randomness import HEAD_BYTES, bits_per_byte, heads_vary, seems_random, starts_with_its_length
+from middlebox.detect.models import inner_tls, obfs4_bursts
+from middlebox.detect.noisy_service import Kind, Service
+from middlebox.detect.proxy_lengths import find_proxy_headers, find_proxy_writes
+from middlebox.detect.randomness import HEAD_BYTES, Framing, bits_per_byte, is_framed, seems_random
+from middlebox.detect.size_patterns import BURSTS, LEAST_BURSTS, WINDOW_PACKETS, burst_score, bursts, split
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _LEAST_BYTES_EACH_WAY = 64
 "Ours: fewer bytes say too little about being noise. A Shadowsocks salt and the first chunk's length have 34 or more."
+_LEAST_NONCE_BYTES = 8
+"ChaCha20's in Shadowsocks' stream ciphers; those of the others are longer."
+_CHANCE_EXEMPTIONS = (Exemption.BITS_SET, Exemption.MOSTLY_PRINTABLE)
+"Rules that exempt one short piece of noise in ten."
+_MOST_PRINTABLE = 0.75
+"Ours: of a short payload that is given another chance; eight bytes of noise exceed it once in 200 times."
 _MAX_WAITING_PACKETS = 32
 "Ours: packets that may pass before both sides have said so much. An upload is answered late."
-_FLOWS_REMEMBERED, _FLOWS_NEEDED = 8, 5
-"""Ours: so many of the latest flows to one service. The paper needed at most 38 flows to find a bridge without a single
-false alarm; it had no other evidence than a classifier's score."""
-
-
-class Kind(Enum):
-    """What one flow to a service looked like."""
-
-    UNKNOWN = "unknown"
-    "Too short to tell, or not finished."
-    ORDINARY = "ordinary"
-    NOISE = "noise"
-
-
-class Flow:
-    """What is remembered of one flow to a service."""
-
-    __slots__ = ("client_head", "kind", "server_head")
-
-    def __init__(self) -> None:
-        self.kind = Kind.UNKNOWN
-        self.client_head = b""
-        "Its first bytes, which must differ from flow to flow: what has a header does not carry noise only."
-        self.server_head = b""
-
-
-class Service:
-    """The latest flows to one address and port."""
-
-    __slots__ = ("flows",)
-
-    def __init__(self) -> None:
-        self.flows: deque[Flow] = deque(maxlen=_FLOWS_REMEMBERED)
-
-    def begin(self) -> Flow:
-        """Note a new flow."""
-        flow = Flow()
-        self.flows.append(flow)
-        return flow
-
-    def noisy_flows(self) -> int:
-        """How many were noise; 0 when any was ordinary, or when their first bytes are alike."""
-        if any(flow.kind is Kind.ORDINARY for flow in self.flows):
-            return 0
-        noisy = [flow for flow in self.flows if flow.kind is Kind.NOISE]
-        alike = not (heads_vary([one.client_head for one in noisy]) and heads_vary([one.server_head for one in noisy]))
-        return 0 if alike else len(noisy)
+_OBFS4_OPENINGS, _OBFS4_LEAST_ANSWER = range(149, 8_193), 141
+"Of both handshake messages: fixed fields and padding at random (obfs4-spec.txt section 4)."
+_MODELS = (("inner_tls", inner_tls), ("obfs4_bursts", obfs4_bursts))
+_LIKE = {"inner_tls": "a TLS handshake that something carries", "obfs4_bursts": "obfs4"}
 
 
 class FullyEncrypted(Detector):
-    """Applies the five rules, then looks at both directions and at earlier flows to the same service."""
+    """Applies the five rules, then looks at both directions, at lengths, and at earlier flows to the same service."""
 
     name: ClassVar[str] = "fully_encrypted"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
-    protocols: ClassVar[tuple[str, ...]] = ("fully-encrypted",)
+    protocols: ClassVar[tuple[str, ...]] = ("fully-encrypted", "shadowsocks", "vmess", "obfs4")
     facts: ClassVar[tuple[str, ...]] = ("fully-encrypted.popcount", "fully-encrypted.printable")
-    reaches: ClassVar[Confidence] = Confidence.POSSIBLE
-    packets_needed: ClassVar[int] = 1
+    reaches: ClassVar[Confidence] = Confidence.PROBABLE
+    packets_needed: ClassVar[int] = 6
     misses: ClassVar[str] = (
-        "Proxies that imitate another protocol, flows joined in their middle, and the first flows to a service "
-        "when they carry something else than TLS."
+        "Proxies that imitate another protocol, flows joined in their middle, and the first flows to a service when "
+        "they carry something else than TLS, or several things at once."
     )
     statistical: ClassVar[bool] = True
     remembers: ClassVar[Scope | None] = Scope.SERVICE
     memory: ClassVar[type] = Service
 
-    __slots__ = ("_flow", "_packets", "_service")
+    __slots__ = ("_flow", "_framing", "_is_past_handshake", "_packets", "_service", "_was_from_client")
 
     def __init__(self, service: Service | None = None) -> None:
         self._service = service if service is not None else Service()
         self._flow = self._service.begin()
+        self._framing = Framing()
         self._packets = 0
+        self._was_from_client = True
+        self._is_past_handshake = False
+        "Both sides have spoken as obfs4 would, and the client has spoken again: lengths come from a table now."
 
     def feed(self, talk: Conversation) -> Answer:
-        """Judge the first payload by the five rules, then both directions."""
+        """Judge the first payload by the five rules, then both directions, then the lengths."""
         self._packets += 1
+        burst_has_ended = talk.from_client is not self._was_from_client
+        self._was_from_client = talk.from_client
+        if self._framing.has_ended_framed(talk):
+            return self._ordinary()
         if self._packets == 1:
             return self._feed_first(talk)
-        if len(talk.client) < _LEAST_BYTES_EACH_WAY or len(talk.server) < _LEAST_BYTES_EACH_WAY:
-            return Opinion.MORE if self._packets < _MAX_WAITING_PACKETS else Opinion.NO
-        if not (seems_random(talk.client) and seems_random(talk.server)):
-            return self._ordinary()
-        return self._feed_noise(talk)
+        if self._flow.kind is not Kind.NOISE:
+            if len(talk.client) < _LEAST_BYTES_EACH_WAY or len(talk.server) < _LEAST_BYTES_EACH_WAY:
+                return Opinion.MORE if self._packets < _MAX_WAITING_PACKETS else Opinion.NO
+            if not _is_noise(talk):
+                return self._ordinary()
+            self._flow.kind = Kind.NOISE
+            self._flow.client_head, self._flow.server_head = talk.client[:HEAD_BYTES], talk.server[:HEAD_BYTES]
+            burst_has_ended = True
+        return self._feed_lengths(talk, burst_has_ended=burst_has_ended)
 
     def _feed_first(self, talk: Conversation) -> Answer:
         payload = talk.data
@@ -117,7 +96,7 @@ class FullyEncrypted(Detector):
             return Opinion.NO
         exemption = find_exemption(payload)
         if exemption is None:
-            if starts_with_its_length(payload):
+            if is_framed(payload):
                 self._flow.kind = Kind.ORDINARY
             facts: dict[str, object] = {
                 "fully-encrypted.popcount": round(bits_per_byte(payload), 3),
@@ -126,20 +105,60 @@ class FullyEncrypted(Detector):
             reason = "none of the five rules exempts the client's first payload"
             more = self._flow.kind is not Kind.ORDINARY
             return Evidence("fully-encrypted", Confidence.POSSIBLE, reason, facts, more)
-        if exemption is not Exemption.KNOWN_PROTOCOL and seems_random(payload):
-            return Opinion.MORE  # exempt by chance, as a nonce of 8 bytes that is sent on its own often is
+        # A nonce that is sent on its own is often exempt by chance, and now and then a longer payload is.
+        least = _LEAST_NONCE_BYTES if exemption in _CHANCE_EXEMPTIONS else _LEAST_BYTES_EACH_WAY
+        is_text = exemption is Exemption.KNOWN_PROTOCOL or printable_share(payload) > _MOST_PRINTABLE
+        if len(payload) >= least and not is_text and seems_random(payload):
+            return Opinion.MORE
         return self._ordinary()
 
-    def _feed_noise(self, talk: Conversation) -> Answer:
-        self._flow.kind = Kind.NOISE
-        self._flow.client_head, self._flow.server_head = talk.client[:HEAD_BYTES], talk.server[:HEAD_BYTES]
-        noisy = self._service.noisy_flows()
-        if noisy < _FLOWS_NEEDED:
-            return Opinion.NO
-        seen = len(self._service.flows)
-        reason = f"{noisy} of the last {seen} flows to this service were noise from the first byte on, both ways"
-        return Evidence("fully-encrypted", Confidence.PROBABLE, reason)
+    def _feed_lengths(self, talk: Conversation, *, burst_has_ended: bool) -> Answer:
+        found = find_proxy_writes(talk.sizes)
+        if burst_has_ended:
+            found = found or find_proxy_headers(talk.sizes) or self._from_models(split(talk.sizes))
+        found = found or self._from_table(talk)
+        if found is None:
+            return Opinion.MORE if len(talk.sizes) < WINDOW_PACKETS else Opinion.NO
+        return found if _is_noise(talk) else self._ordinary()
+
+    def _from_models(self, sizes: list[int]) -> Evidence | None:
+        """Evidence from the bursts of this flow, and of the latest ones to the service."""
+        runs = bursts(sizes)
+        complete = min(len(runs) - 1, BURSTS)
+        for name, model in _MODELS:
+            score = self._flow.scores[name] = burst_score(model.WEIGHTS, model.BIAS, sizes, complete)
+            threshold = model.EARLY_THRESHOLD if complete < model.EARLY_BURSTS else model.THRESHOLD
+            if complete >= LEAST_BURSTS and score >= threshold:
+                listed = ", ".join(map(str, runs[:complete]))
+                reason = f"noise both ways, in bursts like those of {_LIKE[name]}: {listed} bytes"
+                return Evidence("fully-encrypted", Confidence.PROBABLE, reason)
+        for name, model in _MODELS:
+            total, flows = self._service.sum_of_scores(name, model.MOST_SCORE)
+            if flows >= model.SERVICE_FLOWS and total >= model.SERVICE_THRESHOLD:
+                reason = (
+                    f"the last {flows} flows to this service were noise, and their bursts together like {_LIKE[name]}"
+                )
+                protocol = "obfs4" if model is obfs4_bursts else "fully-encrypted"
+                return Evidence(protocol, Confidence.PROBABLE, reason)
+        return None
+
+    def _from_table(self, talk: Conversation) -> Evidence | None:
+        """Evidence from the lengths of single packets, once a handshake like obfs4's is over."""
+        if not self._is_past_handshake:
+            runs = bursts(talk.sizes)
+            if len(runs) != LEAST_BURSTS or runs[0] not in _OBFS4_OPENINGS or -runs[1] < _OBFS4_LEAST_ANSWER:
+                return None
+            self._is_past_handshake = True
+        self._service.lengths.add(talk.size, from_client=talk.from_client)
+        if not (common := self._service.lengths.common()):
+            return None
+        reason = f"noise both ways, and {common} lengths of packets that both sides used: obfs4's table"
+        return Evidence("obfs4", Confidence.PROBABLE, reason)
 
     def _ordinary(self) -> Opinion:
         self._flow.kind = Kind.ORDINARY
         return Opinion.NO
+
+
+def _is_noise(talk: Conversation) -> bool:
+    return seems_random(talk.client) and seems_random(talk.server)

@@ -1,4 +1,4 @@
-"""Whether bytes look like the output of a cipher: pure functions over bytes, for detectors of what has no header.
+"""Whether bytes look like the output of a cipher, for detectors of what has no header.
 
 The one rule: bounds are so wide that true noise passes each test all but about once in 100,000 times, so what fails is
 structure. Compressed files pass when short and fail from some kilobytes on.
@@ -7,6 +7,9 @@ structure. Compressed files pass when short and fail from some kilobytes on.
 from collections import Counter
 from collections.abc import Sequence
 from math import sqrt
+from typing import Literal
+
+from middlebox.detect.base import STREAM_LIMIT, Conversation
 
 _DEVIATIONS = 4.5
 "Standard deviations that are still called chance: two-sided, once in 150,000."
@@ -14,7 +17,12 @@ _SLACK_PAIRS = 4.0
 "Added to the bound on equal pairs, whose count is skewed when few are expected."
 _MOST_LOOKED_AT = 4_096
 "Bytes that are counted: more would cost time, not noise that passes."
-_LENGTH_FIELDS = ((2, "big"), (2, "little"), (4, "big"), (4, "little"), (3, "big"))
+_MOST_FRAMES = 8
+"Ours: messages in a row that are followed."
+_FORMS: tuple[tuple[int, int, Literal["big", "little"]], ...] = tuple(
+    (before, size, order) for before in range(5) for size in (2, 3, 4) for order in ("big", "little")
+)
+"Bytes before a length field, its size and order."
 HEAD_BYTES = 8
 "Bytes at the start of each message in which a header would show."
 
@@ -36,13 +44,49 @@ def seems_random(data: bytes) -> bool:
     return abs(pairs - expected) <= _DEVIATIONS * sqrt(expected) + _SLACK_PAIRS
 
 
-def starts_with_its_length(message: bytes) -> bool:
-    """Whether the message begins with a number that is its own length, or that of what follows the number."""
-    for size, order in _LENGTH_FIELDS:
-        number = int.from_bytes(message[:size], "big" if order == "big" else "little")
-        if len(message) > size and number in (len(message), len(message) - size):
-            return True
+def is_framed(said: bytes) -> bool:
+    """Whether what one side said at a stretch is cut into messages that tell their lengths near their start.
+
+    The number may stand behind a few bytes (a type, a magic number), and count itself and those or not.
+    """
+    return any(_is_chain(said, *form, counts_all=counts_all) for form in _FORMS for counts_all in (False, True))
+
+
+def _is_chain(said: bytes, before: int, size: int, order: Literal["big", "little"], *, counts_all: bool) -> bool:
+    position, header = 0, before + size
+    for _ in range(_MOST_FRAMES):
+        field = said[position + before : position + header]
+        if len(field) < size:
+            return False
+        length = int.from_bytes(field, order)
+        position += length if counts_all else header + length
+        if position == len(said):
+            return length > 0
+        if position > len(said) or length == 0:
+            return False
     return False
+
+
+class Framing:
+    """Looks whether what each side says at a stretch is framed, over TCP."""
+
+    __slots__ = ("_began_at", "_was_from_client")
+
+    def __init__(self) -> None:
+        self._was_from_client: bool | None = None
+        "Who spoke last."
+        self._began_at = 0
+        "Where in that side's stream the stretch began."
+
+    def has_ended_framed(self, talk: Conversation) -> bool:
+        """Whether the newest packet ended a stretch of the other side that was framed."""
+        if talk.from_client is self._was_from_client:
+            return False
+        said = (talk.client if self._was_from_client else talk.server)[self._began_at :]
+        is_whole = self._was_from_client is not None and self._began_at + len(said) < STREAM_LIMIT
+        self._was_from_client = talk.from_client
+        self._began_at = len(talk.client if talk.from_client else talk.server) - len(talk.data)
+        return is_whole and is_framed(said)
 
 
 def heads_vary(heads: Sequence[bytes]) -> bool:

@@ -7,6 +7,7 @@ Groups, 3-grams and the window: Xue and others, "Fingerprinting Obfuscated Proxy
 Handshakes", USENIX Security 2024, section 5.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -21,6 +22,19 @@ GROUP_STARTS = (1, 161, 601, 1_211)
 LETTERS = 8
 "Four groups in two directions."
 GRAMS = LETTERS**3
+BURSTS = 6
+"Bursts at the start of a flow whose sizes are features: a TLS handshake, the first request and its answer."
+LEAST_BURSTS = 3
+"Client's hello, server's answer, client's Finished: before that nothing can be said of one flow alone."
+BURST_EDGES = (
+    30, 50, 65, 82, 100, 116, 135, 160, 200, 260, 330, 420, 520, 640, 780, 1_000, 1_450, 1_800, 2_300, 3_000, 4_500,
+    6_500, 9_500, 14_000,
+)  # fmt: skip
+"""Bytes at which one class of bursts ends and the next begins. Narrow where a Finished message lies, alone or with what
+proxies add to it (58 to 135), and where a ClientHello does (330 to 780, with post-quantum keys 1450 to 2300)."""
+_CLASSES = len(BURST_EDGES) + 2
+"One more class below the first edge, and one for a burst that has not come."
+BURST_FEATURES = 2 * BURSTS * _CLASSES
 
 
 def split(sizes: Sequence[int], window: int = WINDOW_PACKETS) -> list[int]:
@@ -69,3 +83,24 @@ def bursts(sizes: Sequence[int]) -> list[int]:
     Times play no part, so two flights in a row from the same side count as one.
     """
     return [sum(run) for _, run in groupby(sizes, key=lambda size: size > 0)]
+
+
+def burst_features(sizes: Sequence[int], complete: int) -> list[int]:
+    """Which features hold for a flow of which `complete` bursts have ended.
+
+    Two for each of the first BURSTS: the class of its bytes, and that of its first packet. Each is a number below
+    BURST_FEATURES. `sizes` as given by `split`.
+    """
+    runs = [list(run) for _, run in groupby(sizes, key=lambda size: size > 0)][: min(complete, BURSTS)]
+    found = []
+    for place in range(BURSTS):
+        has_come = place < len(runs)
+        whole = bisect_right(BURST_EDGES, abs(sum(runs[place]))) if has_come else _CLASSES - 1
+        first = bisect_right(BURST_EDGES, abs(runs[place][0])) if has_come else _CLASSES - 1
+        found += [place * _CLASSES + whole, (BURSTS + place) * _CLASSES + first]
+    return found
+
+
+def burst_score(weights: Sequence[float], bias: float, sizes: Sequence[int], complete: int) -> float:
+    """What a model says of a flow of which `complete` bursts have ended: log-odds, above 0 for what it looks for."""
+    return bias + sum(weights[feature] for feature in burst_features(sizes, complete))

@@ -20,7 +20,7 @@ _LEAST_DATA_BYTES = 32
 _PADDING_BYTES = 16
 "Inner packets are padded to a multiple of this, but never beyond the interface's MTU (section 5.4.6)."
 _TAG_BYTES = 16
-_MAX_COUNTER = 2**40
+MAX_COUNTER = 2**40
 "A key lives 180 s (section 6.1, Reject-After-Time): at 100 million packets a second it stays below 2**35."
 _MAX_COUNTER_STEP = 8192
 "The receiver's replay window in the Linux implementation; a larger jump is not one flow's loss."
@@ -142,7 +142,7 @@ class WireGuard(Detector):
         linked = self._link("data", receiver, other)
         if linked is not None:
             return linked
-        if not has_data_length or counter > _MAX_COUNTER or not _looks_random(message[-_TAG_BYTES:]):
+        if not has_data_length or counter > MAX_COUNTER or not _looks_random(message[-_TAG_BYTES:]):
             return self._pass_over()
         self._is_begun = True
         if not side.add_data(receiver, counter):

@@ -3,7 +3,7 @@
 Rule of this file: standard library only, so that any Python can run it before anything else is there, and nothing to
 see when nothing is missing. Services that it installs are neither started nor enabled.
 
-    python3 middlebox/lab/install.py build|netns|docker|auto|accuracy
+    python3 middlebox/lab/install.py build|netns|docker|auto|ordinary|accuracy
 """
 
 import contextlib
@@ -88,6 +88,33 @@ DOCKER: tuple[Need, ...] = (
 ACCURACY: tuple[Need, ...] = (_program("ndpiReader", "libndpi-bin"),)
 "What `make accuracy` compares with."
 
+ORDINARY: tuple[Need, ...] = (
+    *NETNS,
+    _program("openssl"),
+    _program("wget"),
+    _program("caddy"),
+    _program("chromium"),
+    _program("redis-server"),
+    _program("memcached"),
+    Need(("/usr/lib/postgresql",), ("postgresql",)),
+    _program("mariadbd", "mariadb-server"),
+    _program("mosquitto"),
+    _program("unbound"),
+    _program("chronyd", "chrony"),
+    _program("dovecot", "dovecot-core"),
+    Need(("/usr/lib/dovecot/imap",), ("dovecot-imapd",)),
+    Need(("/usr/lib/dovecot/pop3",), ("dovecot-pop3d",)),
+    _program("git"),
+    _program("rsync"),
+    _program("7z", "p7zip-full"),
+    _program("gpg"),
+    _program("xz", "xz-utils"),
+    _program("ping", "iputils-ping"),
+    _program("turnserver", "coturn"),
+    _program("ffmpeg"),
+)
+"For ordinary traffic in bulk (middlebox.lab.ordinary)."
+
 
 def main(arguments: list[str]) -> int:
     """Install what building or a driver needs; the exit status."""
@@ -100,6 +127,8 @@ def main(arguments: list[str]) -> int:
             needs = DOCKER
         case ["accuracy"]:
             needs = ACCURACY
+        case ["ordinary"]:
+            needs = ORDINARY
         case ["auto"]:
             needs = DOCKER if _find("dockerd") else NETNS
         case _:

@@ -52,6 +52,9 @@ _FOLDING = ("client", "server", "name", "verdict", "rule")
 _ANY_WIDTH = 10_000
 "Wide enough to learn how wide a table would like to be."
 
+WIDE = 120
+"Columns from which the table of protocols has room for sentences."
+
 _MAX_TALLIED = 12
 "Names a line of the summary spells out; the rest are added up."
 
@@ -169,8 +172,10 @@ class Summary:
         return printable("; ".join(lines))
 
 
-def protocol_records(detectors: Iterable[type[Detector]]) -> list[dict[str, object]]:
-    """Every protocol name with its category and, where a detector reports it, what that one needs and misses."""
+def protocol_records(
+    detectors: Iterable[type[Detector]], measured: Mapping[str, object] | None = None
+) -> list[dict[str, object]]:
+    """Every protocol name with its category, what was measured of it, and what each detector that reports it needs."""
     reporting: dict[str, list[type[Detector]]] = {}
     for detector in detectors:
         for protocol in detector.protocols:
@@ -179,6 +184,7 @@ def protocol_records(detectors: Iterable[type[Detector]]) -> list[dict[str, obje
         {
             "protocol": protocol,
             "category": category,
+            "measured": (measured or {}).get(protocol),
             "detectors": [
                 {
                     "detector": detector.name,
@@ -193,16 +199,25 @@ def protocol_records(detectors: Iterable[type[Detector]]) -> list[dict[str, obje
     ]
 
 
-def protocols_table(detectors: Iterable[type[Detector]]) -> Table:
-    """The same for people: a row for each protocol and detector; names that nothing reports yet are dim."""
+def protocols_table(
+    detectors: Iterable[type[Detector]], measured: Mapping[str, object] | None = None, *, width: int = WIDE
+) -> Table:
+    """The same for people: a row for each protocol and detector; names that nothing reports yet are dim.
+
+    What a detector misses is a sentence, for which a terminal narrower than `WIDE` has no room.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("protocol", no_wrap=True)
     table.add_column("category", no_wrap=True)
     table.add_column("detector", no_wrap=True)
     table.add_column("packets", justify="right", no_wrap=True)
     table.add_column("reaches", no_wrap=True)
-    table.add_column("misses")
-    for record in protocol_records(detectors):
+    table.add_column("right", justify="right", no_wrap=True)
+    table.add_column("recall", justify="right", no_wrap=True)
+    is_wide = width >= WIDE
+    if is_wide:
+        table.add_column("misses")
+    for record in protocol_records(detectors, measured):
         protocol, category, found = record["protocol"], record["category"], record["detectors"]
         assert isinstance(found, list)
         if not found:
@@ -214,9 +229,19 @@ def protocols_table(detectors: Iterable[type[Detector]]) -> Table:
                 _text(detector["detector"]),
                 _text(detector["packets_needed"]),
                 _text(detector["reaches"]),
-                _text(detector["misses"]),
+                *_figures(record["measured"], str(detector["reaches"])),
+                *([_text(detector["misses"])] if is_wide else []),
             )
     return table
+
+
+def _figures(measured: object, level: str) -> tuple[Text, Text]:
+    """How often the name was right at the detector's level, and how many flows were recognised."""
+    if not isinstance(measured, Mapping):
+        return Text(), Text()
+    precision, recall = measured["precision"].get(level), measured["recall"]
+    right = f"{precision['right']}/{precision['of']}" if precision else ""
+    return _text(right), _text(f"{recall['recognised']}/{recall['of']}" if recall["of"] else "")
 
 
 def _about(event: Event) -> Mapping[str, object]:

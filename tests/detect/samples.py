@@ -5,6 +5,7 @@ Everything here is written by hand or derived from fixed bytes, so a failing law
 
 import struct
 
+from middlebox.detect import DETECTORS
 from middlebox.detect.base import TCP, UDP
 from middlebox.evidence import Confidence
 from tests.detect import (
@@ -17,6 +18,7 @@ from tests.detect import (
     samples_ordinary_udp,
     samples_overlays,
 )
+from tests.detect.captured import samples_from_captures
 from tests.detect.conversations import CLIENT, SERVER
 from tests.detect.hellos import alpn, client_hello, numbers, records, server_hello, server_name, supported_versions
 from tests.detect.initials import RFC_CLIENT_FRAMES, RFC_SERVER_INITIAL, initial
@@ -167,32 +169,11 @@ SAMPLES: dict[str, list[Sample]] = {
 "Detector name to its samples. At least one must reach the detector's highest confidence in `packets_needed` packets."
 
 
-NETBIOS_NAME = b"\x20EGEJEMEFFDEFFCFGEFFCCACACACACACA\x00"
-
 LOOKALIKES: list[Sample] = [
-    lookalike(
-        "netbios-name-service",
-        UDP,
-        CLIENT(struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + NETBIOS_NAME + b"\x00\x20\x00\x01"),
-        SERVER(
-            struct.pack("!6H", 7, 0x8500, 0, 1, 0, 0)
-            + NETBIOS_NAME
-            + b"\x00\x20\x00\x01"
-            + bytes(5)
-            + b"\x06"
-            + bytes(6)
-        ),
-    ),
     lookalike("rtp", UDP, *(CLIENT(struct.pack("!BBHII", 0x80, 0, n, n * 160, 0x1234) + bytes(160)) for n in range(4))),
     lookalike("dtls", UDP, CLIENT(b"\x16\xfe\xfd" + bytes(8) + b"\x00\x20\x01" + bytes(31))),
     lookalike("channel-data", UDP, CLIENT(b"\x40\x00\x00\x04data"), SERVER(b"\x40\x00\x00\x04data")),
     lookalike("zeros", UDP, CLIENT(bytes(12)), SERVER(bytes(20)), CLIENT(bytes(64))),
-    lookalike(
-        "rtsp",
-        TCP,
-        CLIENT(b"OPTIONS rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
-        SERVER(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
-    ),
     lookalike(
         "sip",
         TCP,
@@ -200,8 +181,6 @@ LOOKALIKES: list[Sample] = [
         SERVER(b"SIP/2.0 200 OK\r\n\r\n"),
     ),
     lookalike("icecast", TCP, CLIENT(b"GET /stream HTTP/1.0\r\n\r\n"), SERVER(b"ICY 200 OK\r\nicy-name: x\r\n\r\n")),
-    lookalike("smtp", TCP, SERVER(b"220 mail.example.org ESMTP\r\n"), CLIENT(b"EHLO client.example.org\r\n")),
-    lookalike("vnc", TCP, SERVER(b"RFB 003.008\n"), CLIENT(b"RFB 003.008\n")),
     lookalike("http-at-ssh", TCP, CLIENT(HTTP_REQUEST), SERVER(SSH_SERVER + b"Invalid SSH identification string.\r\n")),
 ]
 "Exchanges that no detector may call confirmed: near misses, and protocols without a detector of their own yet."
@@ -222,3 +201,7 @@ for family in FAMILIES:
     for name, samples in family.SAMPLES.items():
         SAMPLES.setdefault(name, []).extend(samples)
     LOOKALIKES.extend(family.LOOKALIKES)
+
+for kind in DETECTORS:
+    if kind.name not in SAMPLES and (captured := samples_from_captures(kind)):
+        SAMPLES[kind.name] = captured

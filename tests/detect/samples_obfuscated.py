@@ -66,6 +66,11 @@ OBFS_SERVER_HELLO = (
     + records(noise(179), version=0x0303)
 )
 
+USER_ID = bytes.fromhex("8a4c0b13f2a94b6d9d1e5b7c3f60a2e1")
+VLESS_REQUEST = b"\x00" + USER_ID + b"\x00\x01\x01\xbb\x02\x0fwww.example.org"
+CLEAR_REQUEST, CLEAR_RESPONSE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"
+VMESS_REQUEST, VMESS_ANSWER = noise(111), noise(40)
+
 HYSTERIA = exchange(1258, 1258, -1288, -1163, 1258, -51, 43, 77)
 "Sizes of sing-box 1.14's Hysteria 2 with Salamander, from a recording in the project's lab."
 KCPTUN = exchange(60, 256, -52, -274, 84, 52, -52, 60, 84, 257, 52, 60, -489, 693, 693, 693, 693)
@@ -81,6 +86,18 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "fully_encrypted": [
         Sample("shadowsocks", TCP, exchange(200, -222, 90), "fully-encrypted", Confidence.POSSIBLE),
+        Sample(
+            "shadowsocks-with-tls",
+            TCP,
+            exchange(633, -903, 114, -289, 139, -289),
+            "fully-encrypted",
+            Confidence.PROBABLE,
+        ),
+        Sample("shadowsocks-full-chunk", TCP, exchange(200, -222, 90, -16417), "shadowsocks", Confidence.PROBABLE),
+        Sample("shadowsocks-2022", TCP, exchange(811, 551, -2888, 382), "shadowsocks", Confidence.PROBABLE),
+        Sample("vmess-sing-box", TCP, exchange(125, 227, -38, -236, 222), "vmess", Confidence.PROBABLE),
+        Sample("vmess-v2ray", TCP, exchange(280, -600, 90, -2048, 90, -2048), "vmess", Confidence.PROBABLE),
+        Sample("obfs4-opening", TCP, exchange(5063, -5970, 641), "fully-encrypted", Confidence.PROBABLE),
     ],
     "mkcp": [
         Sample("mkcp", UDP, (CLIENT(MKCP_DATA), SERVER(MKCP_ACKNOWLEDGEMENT)), "kcptun", Confidence.CONFIRMED),
@@ -94,6 +111,15 @@ SAMPLES: dict[str, list[Sample]] = {
             ),
             "kcptun",
             Confidence.CONFIRMED,
+        ),
+    ],
+    "obfs4": [
+        Sample(
+            "obfs4-table",
+            TCP,
+            exchange(807, -2535, 185, -523, 878, -1169, 283, -878, 523, -185, 1169, -283),
+            "obfs4",
+            Confidence.PROBABLE,
         ),
     ],
     "simple_obfs": [
@@ -112,6 +138,25 @@ SAMPLES: dict[str, list[Sample]] = {
             Confidence.CONFIRMED,
         ),
         Sample("simple-obfs-tls-unanswered", TCP, (CLIENT(OBFS_HELLO),), "simple-obfs", Confidence.PROBABLE),
+    ],
+    "vless": [
+        Sample(
+            "vless-http",
+            TCP,
+            (CLIENT(VLESS_REQUEST), CLIENT(CLEAR_REQUEST), SERVER(b"\x00\x00" + CLEAR_RESPONSE)),
+            "vless",
+            Confidence.CONFIRMED,
+        ),
+        Sample("vless-unanswered", TCP, (CLIENT(VLESS_REQUEST + noise(20)),), "vless", Confidence.PROBABLE),
+    ],
+    "vmess": [
+        Sample(
+            "vmess-none",
+            TCP,
+            (CLIENT(VMESS_REQUEST + CLEAR_REQUEST), SERVER(VMESS_ANSWER + CLEAR_RESPONSE)),
+            "vmess",
+            Confidence.CONFIRMED,
+        ),
     ],
 }
 "Detector name to its samples."
@@ -133,6 +178,8 @@ LOOKALIKES: list[Sample] = [
         CLIENT(OBFS_HELLO),
         SERVER(OBFS_SERVER_HELLO.replace(records(noise(179), version=0x0303), records(noise(32), version=0x0303))),
     ),
+    lookalike("vless-half", TCP, CLIENT(VLESS_REQUEST + CLEAR_REQUEST), SERVER(b"\x00\x00" + noise(100))),
+    lookalike("vmess-answer-too-short", TCP, CLIENT(VMESS_REQUEST + CLEAR_REQUEST), SERVER(noise(39) + CLEAR_RESPONSE)),
     lookalike("noise-tcp", TCP, *exchange(758, -1448, -900, 203, -523, 790, -361, seed=1)),
     lookalike("noise-udp", UDP, *exchange(880, -730, 212, -220, 560, -1010, 1054, -427, seed=2)),
     lookalike("message-stream-encryption", TCP, *exchange(300, -460, 110, -120, 17, -1448, -1448, seed=3)),

@@ -10,7 +10,8 @@ from middlebox.detect.base import Conversation
 from middlebox.detect.dns import Dns, parse_message
 from middlebox.evidence import Confidence, Evidence, Opinion
 from tests.detect.conversations import CLIENT, SERVER, Message, datagrams, last_evidence, stream
-from tests.detect.samples import DNS_QUERY, DNS_REPLY, NETBIOS_NAME, QUERY_NAME, with_length
+from tests.detect.samples import DNS_QUERY, DNS_REPLY, QUERY_NAME, with_length
+from tests.detect.samples_ordinary_udp import NETBIOS_NAME
 
 IN = b"\x00\x01"
 EDNS_COOKIE = b"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x0c\x00\x0a\x00\x08cookie!!"

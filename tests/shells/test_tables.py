@@ -15,6 +15,7 @@ from middlebox.detect.base import TCP, UDP, Conversation
 from middlebox.events import Event
 from middlebox.evidence import Answer, Confidence, Opinion
 from middlebox.protocols import CATEGORY_OF
+from middlebox.shells.measured import read_measured
 from middlebox.shells.replay import Replayed
 from middlebox.shells.tables import (
     Summary,
@@ -206,18 +207,43 @@ def test_protocol_records_cover_every_name_with_the_detectors_that_report_it() -
     assert records["fastd"] == {
         "protocol": "fastd",
         "category": "vpn",
+        "measured": None,
         "detectors": [{"detector": "made", "packets_needed": 3, "reaches": "probable", "misses": "Everything else."}],
     }
-    assert records["tls"] == {"protocol": "tls", "category": "ordinary", "detectors": []}
+    assert records["tls"] == {"protocol": "tls", "category": "ordinary", "measured": None, "detectors": []}
+
+
+MEASURED = {"openvpn": {"precision": {"probable": {"right": 9, "of": 10}}, "recall": {"recognised": 11, "of": 12}}}
+
+
+def test_protocol_records_tell_what_was_measured() -> None:
+    records = {str(record["protocol"]): record for record in protocol_records([_Made], MEASURED)}
+    assert records["openvpn"]["measured"] == MEASURED["openvpn"]
+    assert records["fastd"]["measured"] is None
 
 
 def test_protocols_table_has_a_row_for_each_name() -> None:
-    lines = rendered(protocols_table([_Made]))
-    assert columns(lines[0]) == ["protocol", "category", "detector", "packets", "reaches", "misses"]
+    lines = rendered(protocols_table([_Made], MEASURED))
+    assert columns(lines[0]) == ["protocol", "category", "detector", "packets", "reaches", "right", "recall", "misses"]
     rows = {columns(line)[0]: columns(line)[1:] for line in lines[2:]}
     assert set(rows) == set(CATEGORY_OF)
-    assert rows["openvpn"] == ["vpn", "made", "3", "probable", "Everything", "else."]
+    assert rows["openvpn"] == ["vpn", "made", "3", "probable", "9/10", "11/12", "Everything", "else."]
+    assert rows["fastd"] == ["vpn", "made", "3", "probable", "Everything", "else."]
     assert rows["tls"] == ["ordinary"]
+
+
+def test_a_narrow_terminal_gets_no_sentences() -> None:
+    lines = rendered(protocols_table([_Made], MEASURED, width=80))
+    assert columns(lines[0]) == ["protocol", "category", "detector", "packets", "reaches", "right", "recall"]
+
+
+def test_the_shipped_figures_are_about_known_names() -> None:
+    figures = read_measured()
+    assert set(figures) <= set(CATEGORY_OF)
+    for figure in figures.values():
+        assert set(figure["precision"]) <= {level.word for level in Confidence}
+        assert all(counts["right"] <= counts["of"] for counts in figure["precision"].values())
+        assert figure["recall"]["recognised"] <= figure["recall"]["of"]
 
 
 def test_every_registered_detector_is_in_the_records() -> None:
