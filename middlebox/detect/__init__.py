@@ -27,9 +27,6 @@ from middlebox.detect.doh import Doh
 from middlebox.detect.doq import Doq
 from middlebox.detect.dot import Dot
 from middlebox.detect.dtls import Dtls
-from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
-from middlebox.detect.esp import Esp
-from middlebox.detect.fully_encrypted import FullyEncrypted
 from middlebox.detect.eigrp import Eigrp
 from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
 from middlebox.detect.enip import Enip
@@ -112,13 +109,12 @@ from middlebox.detect.s7comm import S7comm
 from middlebox.detect.sctp import Sctp
 from middlebox.detect.shadowtls import ShadowTls
 from middlebox.detect.simple_obfs import SimpleObfs
-from middlebox.detect.snowflake import Snowflake
-from middlebox.detect.softether_udp import SoftetherUdp
 from middlebox.detect.sip import Sip
 from middlebox.detect.six_in_four import SixInFour
 from middlebox.detect.smb import Smb
 from middlebox.detect.smtp import Smtp
 from middlebox.detect.snmp import Snmp
+from middlebox.detect.snowflake import Snowflake
 from middlebox.detect.socks4 import Socks4
 from middlebox.detect.socks5 import Socks5
 from middlebox.detect.softether_udp import SoftetherUdp
