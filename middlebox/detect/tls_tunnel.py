@@ -1,14 +1,13 @@
-"""OpenVPN, SSH and SOCKS5 inside TLS, as stunnel and its like carry them: known by the lengths of their first messages.
+"""SSH and SOCKS5 inside TLS, as stunnel and its like carry them: known by the lengths of their first messages.
 
-OpenVPN over TCP begins with a reset, which the server answers with a reset that acknowledges it and is exactly twelve
-bytes longer: a packet ID (4) and the session ID (8). How long the first one is depends on the control channel's
-protection only. SSH begins with a line from each side; then each sends a packet of algorithm lists that
-is a multiple of eight bytes, and so are all packets until encryption begins. SOCKS5 has four messages of fixed lengths.
+SSH begins with a line from each side; then each sends a packet of algorithm lists that is a multiple of eight bytes,
+and so are all packets until encryption begins; the client's next one has a length that its key exchange fixes. SOCKS5
+begins with four messages of fixed lengths.
 
-The one rule: the exact lengths of both sides' first messages, and no TLS Finished or HTTP request has these.
+The one rule: lengths of both sides' first messages, exact where the specification makes them exact. No HTTP request and
+no handshake has these.
 
-Sources: OpenVPN, doc/doxygen/doc_protocol_overview.h, and src/openvpn/ssl_pkt.h; RFC 4253 sections 4.2, 6 and 7.1;
-RFC 1928 sections 3, 4 and 6.
+Sources: RFC 4253 sections 4.2, 6, 7.1 and 8; RFC 1928 sections 3, 4 and 6.
 """
 
 from typing import ClassVar
@@ -17,17 +16,6 @@ from middlebox.detect.base import TCP, Conversation, Detector
 from middlebox.detect.tls_cover import Cover
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
-_RESETS = {
-    16: "no protection",
-    44: "tls-auth with SHA-1",
-    56: "tls-crypt, or tls-auth with SHA-256",
-    88: "tls-auth with SHA-512",
-}
-"""Length (2), opcode (1), session ID (8), acknowledgements (1), packet ID (4); with protection also a replay packet ID
-and a time (8) and the code (20, 32 or 64)."""
-_ACKNOWLEDGEMENT_BYTES = 12
-_LEAST_HELLO_BYTES = 150
-"A control packet with a ClientHello, which the client sends next, perhaps behind an acknowledgement."
 _LINE_BYTES = range(10, 256)
 "`SSH-2.0-`, at least something, CR LF; RFC 4253 section 4.2."
 _LISTS_BYTES = range(496, 2_504, 8)
@@ -52,7 +40,7 @@ _MOST_RECORD_BYTES = 4_096
 
 
 class TlsTunnel(Detector):
-    """Recognises OpenVPN, SSH and SOCKS5 inside TLS."""
+    """Recognises SSH and SOCKS5 inside TLS."""
 
     name: ClassVar[str] = "tls_tunnel"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
@@ -60,7 +48,9 @@ class TlsTunnel(Detector):
     facts: ClassVar[tuple[str, ...]] = ("tls-tunnel.inner",)
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 7
-    misses: ClassVar[str] = "Other protocols inside TLS, and OpenVPN whose control channel has tls-crypt-v2."
+    misses: ClassVar[str] = (
+        "Other protocols inside TLS (OpenVPN has its own detector), SOCKS5 with a password, and what splits records."
+    )
     builds_on: ClassVar[tuple[str, ...]] = ("tls",)
 
     __slots__ = ("_client", "_cover", "_server")
@@ -74,23 +64,11 @@ class TlsTunnel(Detector):
         """Compare the first records of both sides with what these protocols begin with."""
         for size in self._cover.read(talk):
             (self._client if size > 0 else self._server).append(abs(size))
-        if evidence := self._find_openvpn() or self._find_ssh() or self._find_socks():
+        if evidence := self._find_ssh() or self._find_socks():
             return evidence
         if self._is_neither() or self._cover.is_hopeless(talk):
             return Opinion.NO
         return Opinion.MORE
-
-    def _find_openvpn(self) -> Evidence | None:
-        if len(self._client) < 2 or self._client[0] not in _RESETS:
-            return None
-        answer = self._client[0] + _ACKNOWLEDGEMENT_BYTES
-        if answer not in self._server[:_SERVER_RECORDS] or max(self._client[1:3]) < _LEAST_HELLO_BYTES:
-            return None
-        kind = _RESETS[self._client[0]]
-        reason = (
-            f"messages of {self._client[0]} and {answer} bytes are OpenVPN's resets ({kind}), a ClientHello follows"
-        )
-        return Evidence("tls-tunnel", Confidence.PROBABLE, reason, {"tls-tunnel.inner": "openvpn"})
 
     def _find_ssh(self) -> Evidence | None:
         if len(self._client) < 3 or self._client[0] not in _LINE_BYTES or self._client[1] not in _LISTS_BYTES:
@@ -124,6 +102,6 @@ class TlsTunnel(Detector):
             return True
         if server and server[-1] > _MOST_RECORD_BYTES:
             return True
-        if not client or client[0] in _RESETS or client[0] in _GREETINGS:
+        if not client or client[0] in _GREETINGS:
             return False
         return client[0] not in _LINE_BYTES or (len(client) > 1 and client[1] not in _LISTS_BYTES)

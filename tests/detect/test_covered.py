@@ -4,15 +4,14 @@ import pytest
 
 from middlebox.detect.anytls import AnyTls
 from middlebox.detect.base import Detector
-from middlebox.detect.masque import Masque
 from middlebox.detect.shadowtls import ShadowTls
 from middlebox.detect.tls_tunnel import TlsTunnel
 from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
 from middlebox.evidence import Confidence, Evidence, Opinion
 from tests.detect.conversations import CLIENT, Message, last_evidence, stream
-from tests.detect.covers import data, handshake, handshake12, hello, record, session
-from tests.detect.samples_covered import ANYTLS, OPENVPN, SOCKS, SSH, TOR, TROJAN, WEB_SOCKET_DOWNLOAD
+from tests.detect.covers import data, handshake, handshake12, record, session
+from tests.detect.samples_covered import ANYTLS, SOCKS, SSH, TOR, TROJAN, WEB_SOCKET_DOWNLOAD
 
 ORDINARY: list[tuple[int, ...]] = [
     (98, -3200),
@@ -97,16 +96,6 @@ def test_tor_under_tls12_with_either_cipher() -> None:
         assert evidence.facts == {"tor.versions": 3}
 
 
-def test_openvpn_resets_must_answer_each_other() -> None:
-    evidence = judge(TlsTunnel, session(*OPENVPN))
-    assert evidence
-    assert evidence.facts == {"tls-tunnel.inner": "openvpn"}
-    assert judge(TlsTunnel, session(-249, -249, *OPENVPN)) is not None
-    assert judge(TlsTunnel, session(16, -29, 305, -1224)) is None
-    assert judge(TlsTunnel, session(17, -29, 305, -1224)) is None
-    assert judge(TlsTunnel, session(16, -28, 28, 40, -60, 20)) is None
-
-
 def test_ssh_packets_must_be_whole_blocks() -> None:
     evidence = judge(TlsTunnel, session(*SSH))
     assert evidence
@@ -136,17 +125,6 @@ def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
         ("short messages", (186, -129, *[60, -2000] * 50)),
     ):
         assert judge(TlsWebSocket, session(*sizes)) is None, why
-
-
-def test_masque_by_name_only() -> None:
-    for name, is_masque in (
-        (b"mask.icloud.com", True),
-        (b"consumer-masque.cloudflareclient.com", True),
-        (b"masquerade.example.org", False),
-        (b"mask.example.org", False),
-        (b"www.icloud.com", False),
-    ):
-        assert (judge(Masque, (CLIENT(hello(name)),)) is not None) == is_masque, name
 
 
 def test_cells_are_counted_whatever_the_segments_are() -> None:
