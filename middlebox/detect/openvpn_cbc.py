@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 from middlebox.detect.base import TCP, UDP, Conversation, Detector
-from middlebox.detect.openvpn_data import Frames, data_header
+from middlebox.detect.openvpn_data import FIRST_BYTES, Frames, data_header
 from middlebox.detect.random_bytes import is_random
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
@@ -64,7 +64,7 @@ class OpenVpnCbc(Detector):
     def __init__(self) -> None:
         self._header: bytes | None = None
         "What every packet begins with: opcode to peer id, or nothing. None before the first packet."
-        self._frames = (Frames(), Frames())
+        self._frames = (Frames(FIRST_BYTES), Frames(FIRST_BYTES))
         self._sizes: list[int] = []
         "Of all packets on the lattice, copies left out."
         self._times: list[float] = []

@@ -18,6 +18,8 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _DATA_V1, _DATA_V2 = 6, 9
 "Opcodes of data, in the high 5 bits of the first byte, above the key id (ssl_pkt.h). V2 has a peer id of 3 bytes, too."
+FIRST_BYTES = range(3 << 3, 12 << 3)
+"Of all packets after the handshake's resets: opcodes 3 to 11."
 _HEADER_BYTES = 4
 _MAX_PEER_ID = 0xFFFF
 "The server counts its clients (max-clients, 1024 by default); text and magic numbers are larger."
@@ -42,10 +44,12 @@ _MAX_FRAME = 2048
 class Frames:
     """Cuts one TCP direction into packets by the length before each. Every byte is read once."""
 
-    __slots__ = ("_at", "is_broken")
+    __slots__ = ("_at", "_first_bytes", "is_broken")
 
-    def __init__(self) -> None:
+    def __init__(self, first_bytes: range = range(256)) -> None:
         self._at = 0
+        self._first_bytes = first_bytes
+        "With which packets begin."
         self.is_broken = False
         "A length was met that no packet has: the rest is not looked at."
 
@@ -55,7 +59,8 @@ class Frames:
         while not self.is_broken and len(stream) - self._at >= _LENGTH_BYTES:
             start = self._at + _LENGTH_BYTES
             end = start + int.from_bytes(stream[self._at : start])
-            self.is_broken = not start < end <= min(start + _MAX_FRAME, STREAM_LIMIT)
+            is_foreign = len(stream) > start and stream[start] not in self._first_bytes
+            self.is_broken = is_foreign or not start < end <= min(start + _MAX_FRAME, STREAM_LIMIT)
             if self.is_broken or len(stream) < end:
                 break
             packets.append(stream[start:end])
@@ -123,7 +128,7 @@ class OpenVpnData(Detector):
     def __init__(self) -> None:
         self._sides = (Side(), Side())
         "Server and client of the flow, indexed by `from_client`."
-        self._frames = (Frames(), Frames())
+        self._frames = (Frames(FIRST_BYTES), Frames(FIRST_BYTES))
         self._is_given = False
 
     def feed(self, talk: Conversation) -> Answer:

@@ -74,8 +74,11 @@ class OpenVpnPatterns(Detector):
             return self._feed_packet(talk.data[0], len(talk.data), from_client=talk.from_client)
         if talk.midstream:
             return Opinion.NO
+        stream = talk.client if talk.from_client else talk.server
+        if self._reset < 0 and len(stream) >= 2 and not _may_be_reset(int.from_bytes(stream[:2])):
+            return Opinion.NO
         frames = self._frames[talk.from_client]
-        for packet in frames.read(talk.client if talk.from_client else talk.server):
+        for packet in frames.read(stream):
             answer = self._feed_packet(packet[0], len(packet), from_client=talk.from_client)
             if answer is not Opinion.MORE:
                 return answer
@@ -84,11 +87,9 @@ class OpenVpnPatterns(Detector):
     def _feed_packet(self, first: int, size: int, *, from_client: bool) -> Answer:
         if self._reset < 0:
             self._reset, self._reset_bytes, self._opened_by_client = first, size, from_client
-            has_key = size in _RESET_WITH_KEY_BYTES
-            self._shortest = _CRYPT_RESET_BYTES if has_key else size
+            self._shortest = _CRYPT_RESET_BYTES if size in _RESET_WITH_KEY_BYTES else size
             # Not scrambled: `openvpn` sees more.
-            is_candidate = has_key or size in RESET_BYTES
-            return Opinion.MORE if is_candidate and first not in _PLAIN else Opinion.NO
+            return Opinion.MORE if _may_be_reset(size) and first not in _PLAIN else Opinion.NO
         if self._answer < 0:
             if from_client == self._opened_by_client:
                 is_repeated = (first, size) == (self._reset, self._reset_bytes)
@@ -142,3 +143,8 @@ class OpenVpnPatterns(Detector):
         ]
         long = [{who for who, longer in kind if longer > _LONG_BYTES} == {True, False} for kind in by_first.values()]
         return any(acks) and any(long) and len(by_first) + 2 >= _SYMBOLS[0]
+
+
+def _may_be_reset(size: int) -> bool:
+    """Whether a client's reset may have this size."""
+    return size in RESET_BYTES or size in _RESET_WITH_KEY_BYTES
