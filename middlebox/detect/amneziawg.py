@@ -52,8 +52,12 @@ class AmneziaWg(Detector):
         "more than two dozen packets of junk, and data joined later when random bytes precede it."
     )
 
-    def __init__(self) -> None:
-        self._opened_by_client: bool | None = None
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
+        self._opened_by_client = False
         self._initiations: dict[bytes, bytes] = {}
         "Sender index to the message that may be an initiation."
         self._junk = 0
@@ -70,12 +74,12 @@ class AmneziaWg(Detector):
             and talk.confidence > Confidence.POSSIBLE
         ):
             return Opinion.NO
-        if self._opened_by_client is None:
-            self._opened_by_client = talk.from_client
+        if not self._is_begun:
             is_plain = message[0] in _PLAIN_TYPES and not any(message[1:4])
-            may_be = is_random(message) or message[0] >= _QUIC_LONG_HEADER or _may_be_data(message)
-            if is_plain or not may_be:
+            if is_plain or not (message[0] >= _QUIC_LONG_HEADER or is_random(message) or _may_be_data(message)):
                 return Opinion.NO
+            self._begin()
+            self._opened_by_client = talk.from_client
         data = self._feed_data(message, talk.from_client)
         if data is not None:
             return data

@@ -35,7 +35,7 @@ _LEAST_ADVANCES = 2
 _MAX_STRIKES = 2
 "Messages that do not continue a side's row: a renegotiation changes the key id once."
 _MAX_COPIES = 8
-_LENGTH_BYTES = 2
+LENGTH_BYTES = 2
 "Over TCP, a length that does not count itself precedes each packet."
 _MAX_FRAME = 2048
 "Packets keep to the tunnel's MTU, 1500 and some overhead."
@@ -56,8 +56,8 @@ class Frames:
     def read(self, stream: bytes) -> list[bytes]:
         """The packets that have become complete."""
         packets = []
-        while not self.is_broken and len(stream) - self._at >= _LENGTH_BYTES:
-            start = self._at + _LENGTH_BYTES
+        while not self.is_broken and len(stream) - self._at >= LENGTH_BYTES:
+            start = self._at + LENGTH_BYTES
             end = start + int.from_bytes(stream[self._at : start])
             is_foreign = len(stream) > start and stream[start] not in self._first_bytes
             self.is_broken = is_foreign or not start < end <= min(start + _MAX_FRAME, STREAM_LIMIT)
@@ -125,7 +125,11 @@ class OpenVpnData(Detector):
         "Data without a peer id, fewer than three packets, and TCP connections joined in the middle of a packet."
     )
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._sides = (Side(), Side())
         "Server and client of the flow, indexed by `from_client`."
         self._frames = (Frames(FIRST_BYTES), Frames(FIRST_BYTES))
@@ -133,10 +137,14 @@ class OpenVpnData(Detector):
 
     def feed(self, talk: Conversation) -> Answer:
         """Count how often packet ids rise under one header."""
-        if not (talk.client or talk.server):
+        is_stream = bool(talk.client or talk.server)
+        if not self._is_begun:
+            # A TCP connection that is not joined later begins with a handshake, which is `openvpn`'s.
+            if not talk.midstream if is_stream else not data_header(talk.data):
+                return Opinion.NO
+            self._begin()
+        if not is_stream:
             return self._feed_packet(talk.data, talk.from_client)
-        if not talk.midstream:
-            return Opinion.NO  # begins with a handshake, which is `openvpn`'s
         frames = self._frames[talk.from_client]
         strongest: Evidence | None = None
         for packet in frames.read(talk.client if talk.from_client else talk.server):

@@ -13,7 +13,7 @@ each, up to 8 ids, since OpenVPN 2.6 (reliable.c), so one size has become a set 
 from typing import ClassVar
 
 from middlebox.detect.base import TCP, UDP, Conversation, Detector
-from middlebox.detect.openvpn_data import Frames
+from middlebox.detect.openvpn_data import LENGTH_BYTES, Frames
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _CLIENT_RESET, _SERVER_RESET, _CONTROL, _ACK, _DATA_V1, _DATA_V2, _CLIENT_RESET_V3, _CONTROL_WITH_KEY = (
@@ -57,7 +57,11 @@ class OpenVpnPatterns(Detector):
     statistical: ClassVar[bool] = True
     misses: ClassVar[str] = "Scrambling that changes lengths or the first byte in a new way each time, and lost resets."
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._frames = (Frames(), Frames())
         self._opened_by_client = True
         self._reset = self._answer = -1
@@ -70,13 +74,17 @@ class OpenVpnPatterns(Detector):
 
     def feed(self, talk: Conversation) -> Answer:
         """UDP: each datagram is one packet. TCP: the length before each packet is not scrambled."""
-        if not (talk.client or talk.server):
-            return self._feed_packet(talk.data[0], len(talk.data), from_client=talk.from_client)
-        if talk.midstream:
-            return Opinion.NO
+        is_stream = bool(talk.client or talk.server)
         stream = talk.client if talk.from_client else talk.server
-        if self._reset < 0 and len(stream) >= 2 and not _may_be_reset(int.from_bytes(stream[:2])):
-            return Opinion.NO
+        if not self._is_begun:
+            if is_stream and len(stream) < LENGTH_BYTES:
+                return Opinion.MORE
+            size = int.from_bytes(stream[:LENGTH_BYTES]) if is_stream else len(talk.data)
+            if talk.midstream or not _may_be_reset(size):
+                return Opinion.NO
+            self._begin()
+        if not is_stream:
+            return self._feed_packet(talk.data[0], len(talk.data), from_client=talk.from_client)
         frames = self._frames[talk.from_client]
         for packet in frames.read(stream):
             answer = self._feed_packet(packet[0], len(packet), from_client=talk.from_client)
