@@ -24,7 +24,7 @@ _ANSWER_BYTES = 129
 _TRANSFER_BYTES = 8_192
 "Ours: bytes that one side sends in one turn. The messages of applications are shorter."
 _TICKETS = 2
-"Session tickets of TLS 1.3 that may come before the answer."
+"Session tickets that may come before the answer: in TLS 1.3 only, where they look like data."
 _MOST_RECORDS = 80
 "Ours: so many records without a transfer are an application's."
 
@@ -78,4 +78,4 @@ class TlsWebSocket(Detector):
                 return False
             else:
                 tickets += 1
-        return tickets > _TICKETS
+        return tickets > (_TICKETS if self._cover.is_tls13 else 0)

@@ -127,6 +127,13 @@ def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
         assert judge(TlsWebSocket, session(*sizes)) is None, why
 
 
+def test_a_server_that_speaks_first_in_tls_1_2_answers_no_upgrade() -> None:
+    """Session tickets are handshake messages there: what comes first is HTTP/2's settings."""
+    download = (177, -129, *[-16_384] * 2)
+    assert judge(TlsWebSocket, handshake12() + data(download, 24)) is not None
+    assert judge(TlsWebSocket, handshake12() + data((-40, *download), 24)) is None
+
+
 def test_cells_are_counted_whatever_the_segments_are() -> None:
     messages = (*handshake(), CLIENT(record(28)), *data(TOR[1:]))
     for segment in (1, 100, 1 << 16):
