@@ -23,7 +23,8 @@ _SAME: dict[str, str] = {
     "http": "http http1 git_http soap", "tls": "tls ssl tls-raw https13 http2", "quic": "quic gquic http3",
     "dns": "dns ordinary-dns dns_tcp dns_udp", "mdns": "mdns", "llmnr": "llmnr", "nbns": "nbns", "ntp": "ntp",
     "dhcp": "dhcp dhcpv6", "smtp": "smtp smtps", "imap": "imap imaps", "pop3": "pop pop3 pops",
-    "ftp": "ftp ftp_control ftps", "telnet": "telnet", "stun": "stun webrtc", "dtls": "dtls", "rtp": "rtp srtp", "rtcp": "rtcp", "sip": "sip",
+    "ftp": "ftp ftp_control ftps", "telnet": "telnet", "stun": "stun webrtc",
+    "dtls": "dtls", "rtp": "rtp srtp", "rtcp": "rtcp", "sip": "sip",
     "bittorrent": "bittorrent bt-dht bt bt_enc", "utp": "bt-utp", "smb": "smb smb2 smbv1 smbv23", "rdp": "rdp",
     "vnc": "vnc rfb", "ldap": "ldap cldap", "kerberos": "kerberos krb5", "snmp": "snmp", "syslog": "syslog",
     "mqtt": "mqtt", "amqp": "amqp", "redis": "resp redis", "postgresql": "pgsql postgresql postgres postgres_tls",
@@ -34,8 +35,8 @@ _SAME: dict[str, str] = {
     "ospf": "ospf", "modbus": "mbtcp modbus", "dnp3": "dnp3", "bacnet": "bvlc bacnet", "opc-ua": "opcua opc-ua",
     "s7comm": "s7comm", "enip": "enip", "x11": "x11", "nntp": "nntp usenet", "websocket": "websocket",
     "pim": "pim ip_pim", "sctp": "sctp m3ua", "coap": "coap", "nbdgm": "nbdgm", "eigrp": "eigrp", "vrrp": "vrrp",
-    "fix": "fix", "whatsapp": "whatsapp", "bitcoin": "bitcoin", "ethereum": "ethereum", "iec104": "iec60870", "nats": "nats",
-    "stomp": "stomp", "cassandra": "cassandra", "oracle": "tns oracle", "finger": "finger",
+    "fix": "fix", "whatsapp": "whatsapp", "bitcoin": "bitcoin", "ethereum": "ethereum", "iec104": "iec60870",
+    "nats": "nats", "stomp": "stomp", "cassandra": "cassandra", "oracle": "tns oracle", "finger": "finger",
 }  # fmt: skip
 
 _OURS = MappingProxyType({word: ours for ours, words in _SAME.items() for word in words.split() if ours in CATEGORY_OF})
