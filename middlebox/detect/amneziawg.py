@@ -29,10 +29,13 @@ _LEAST_DISTINCT = 3
 "Different bytes in an index: small numbers and zeros have fewer."
 _QUIC_LONG_HEADER = 0xC0
 "What a signature packet may imitate (RFC 9000 section 17.2)."
+_MAY_BE_CALLED = frozenset({"unknown", "quic"})
+"Names that the flow may have so far; signature packets may have given the second one."
 _MAX_BEFORE_RESPONSE = 24
 "Ours: up to 5 signature packets and 4 to 12 of junk are recommended, then the initiation."
 _MAX_ANSWERS = 2
 _DATA_EACH_WAY = 3
+_MAX_ONE_WAY = 6
 
 
 class AmneziaWg(Detector):
@@ -49,8 +52,12 @@ class AmneziaWg(Detector):
         "more than two dozen packets of junk, and data joined later when random bytes precede it."
     )
 
-    def __init__(self) -> None:
-        self._opened_by_client: bool | None = None
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
+        self._opened_by_client = False
         self._initiations: dict[bytes, bytes] = {}
         "Sender index to the message that may be an initiation."
         self._junk = 0
@@ -61,12 +68,18 @@ class AmneziaWg(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Remember what may be an initiation; compare the other side's first messages with it."""
         message = talk.data
-        if self._opened_by_client is None:
-            self._opened_by_client = talk.from_client
+        if (
+            talk.protocol not in _MAY_BE_CALLED
+            and talk.confidence is not None
+            and talk.confidence > Confidence.POSSIBLE
+        ):
+            return Opinion.NO
+        if not self._is_begun:
             is_plain = message[0] in _PLAIN_TYPES and not any(message[1:4])
-            may_be = is_random(message) or message[0] >= _QUIC_LONG_HEADER or _may_be_data(message)
-            if is_plain or not may_be:
+            if is_plain or not (message[0] >= _QUIC_LONG_HEADER or is_random(message) or _may_be_data(message)):
                 return Opinion.NO
+            self._begin()
+            self._opened_by_client = talk.from_client
         data = self._feed_data(message, talk.from_client)
         if data is not None:
             return data
@@ -79,6 +92,8 @@ class AmneziaWg(Detector):
         if len(message) >= _INITIATION_BYTES and message.endswith(_NO_COOKIE) and is_random(message[_EPHEMERAL]):
             self._initiations[message[_SENDER]] = message
         else:
+            if not is_random(message) and message[0] < _QUIC_LONG_HEADER:
+                return Opinion.NO
             self._junk += not self._initiations
         return Opinion.NO if self._junk + len(self._initiations) > _MAX_BEFORE_RESPONSE else Opinion.MORE
 
@@ -104,7 +119,7 @@ class AmneziaWg(Detector):
         if not side.add_data(message[:8], int.from_bytes(message[8:16], "little")):
             return Opinion.NO
         if side.in_a_row < _DATA_EACH_WAY or other.in_a_row < _DATA_EACH_WAY:
-            return Opinion.MORE
+            return Opinion.NO if side.in_a_row > _MAX_ONE_WAY and not other.in_a_row else Opinion.MORE
         if side.receiver[:4] != other.receiver[:4] or side.receiver == other.receiver:
             return Opinion.NO
         reason = "data both ways under one type that WireGuard does not have, each with an index and advancing counters"

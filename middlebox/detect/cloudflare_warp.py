@@ -40,12 +40,14 @@ class CloudflareWarp(Detector):
     packets_needed: ClassVar[int] = 2
     misses: ClassVar[str] = "WARP with zero reserved bytes, which is called wireguard, and WARP over MASQUE (QUIC)."
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "A header was seen that plain WireGuard does not have: only then is anything else allocated."
+
+    def _begin(self) -> None:
         self._sides = (Side(), Side())
         "Server and client of the flow, indexed by `from_client`."
         self._announced: tuple[set[bytes], set[bytes]] = (set(), set())
-        self._is_marked = False
-        "A header was seen that plain WireGuard does not have."
+        self._is_begun = True
         self._given: Confidence | None = None
         self._foreign = 0
 
@@ -59,10 +61,11 @@ class CloudflareWarp(Detector):
         if not may_be or (is_own and message[1:5] in _QUIC_VERSIONS):
             return self._pass_over()
         is_marked = is_own or any(reserved)
-        if not is_marked and not self._is_marked:
-            return Opinion.NO  # WireGuard's
+        if not self._is_begun:
+            if not is_marked:
+                return Opinion.NO  # WireGuard's
+            self._begin()
         mine, others = self._announced[talk.from_client], self._announced[not talk.from_client]
-        self._is_marked = self._is_marked or is_marked
         if kind == _DATA:
             return self._feed_data(message, talk.from_client, others)
         if not is_random(message[16:32]) or not self._has_length(kind, len(message), is_own=is_own):
@@ -103,8 +106,10 @@ class CloudflareWarp(Detector):
         return self._evidence(Confidence.CONFIRMED, reason)
 
     def _pass_over(self) -> Opinion:
+        if not self._is_begun:
+            return Opinion.NO
         self._foreign += 1
-        return Opinion.MORE if self._is_marked and self._foreign <= _MAX_FOREIGN else Opinion.NO
+        return Opinion.MORE if self._foreign <= _MAX_FOREIGN else Opinion.NO
 
     def _evidence(self, confidence: Confidence, reason: str) -> Evidence:
         self._given = confidence

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import ClassVar
 
 from middlebox.detect.base import TCP, UDP, Conversation, Detector
-from middlebox.detect.openvpn_data import Frames, data_header
+from middlebox.detect.openvpn_data import FIRST_BYTES, Frames, data_header
 from middlebox.detect.random_bytes import is_random
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
@@ -61,10 +61,14 @@ class OpenVpnCbc(Detector):
         "with an opcode, the first five."
     )
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._header: bytes | None = None
         "What every packet begins with: opcode to peer id, or nothing. None before the first packet."
-        self._frames = (Frames(), Frames())
+        self._frames = (Frames(FIRST_BYTES), Frames(FIRST_BYTES))
         self._sizes: list[int] = []
         "Of all packets on the lattice, copies left out."
         self._times: list[float] = []
@@ -76,10 +80,13 @@ class OpenVpnCbc(Detector):
 
     def feed(self, talk: Conversation) -> Answer:
         """Judge the sizes of all packets so far."""
-        if not (talk.client or talk.server):
+        is_stream = bool(talk.client or talk.server)
+        if not self._is_begun:
+            if not (talk.midstream if is_stream else _may_be_first(talk.data)):
+                return Opinion.NO
+            self._begin()
+        if not is_stream:
             return self._feed_packet(talk.data, talk)
-        if not talk.midstream:
-            return Opinion.NO
         frames = self._frames[talk.from_client]
         for packet in frames.read(talk.client if talk.from_client else talk.server):
             answer = self._feed_packet(packet, talk)
@@ -134,6 +141,12 @@ class OpenVpnCbc(Detector):
         sizes = {header_bytes + hmac + block + _PING_BYTES[block] for hmac in _HMAC_BYTES for block in _BLOCKS}
         gaps = [later - earlier for earlier, later in pairwise(self._times)]
         return set(self._sizes) <= sizes and len(set(self._sizes)) == 1 and min(gaps) >= _LEAST_PING_SECONDS
+
+
+def _may_be_first(message: bytes) -> bool:
+    """Whether a datagram fits with the header that it may have, or without one."""
+    size, header = len(message), data_header(message)
+    return _may_be_size(size, b"") or (bool(header) and _may_be_size(size, header))
 
 
 def _may_be_size(size: int, header: bytes) -> bool:

@@ -18,6 +18,8 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _DATA_V1, _DATA_V2 = 6, 9
 "Opcodes of data, in the high 5 bits of the first byte, above the key id (ssl_pkt.h). V2 has a peer id of 3 bytes, too."
+FIRST_BYTES = range(3 << 3, 12 << 3)
+"Of all packets after the handshake's resets: opcodes 3 to 11."
 _HEADER_BYTES = 4
 _MAX_PEER_ID = 0xFFFF
 "The server counts its clients (max-clients, 1024 by default); text and magic numbers are larger."
@@ -33,7 +35,7 @@ _LEAST_ADVANCES = 2
 _MAX_STRIKES = 2
 "Messages that do not continue a side's row: a renegotiation changes the key id once."
 _MAX_COPIES = 8
-_LENGTH_BYTES = 2
+LENGTH_BYTES = 2
 "Over TCP, a length that does not count itself precedes each packet."
 _MAX_FRAME = 2048
 "Packets keep to the tunnel's MTU, 1500 and some overhead."
@@ -42,20 +44,23 @@ _MAX_FRAME = 2048
 class Frames:
     """Cuts one TCP direction into packets by the length before each. Every byte is read once."""
 
-    __slots__ = ("_at", "is_broken")
+    __slots__ = ("_at", "_first_bytes", "is_broken")
 
-    def __init__(self) -> None:
+    def __init__(self, first_bytes: range = range(256)) -> None:
         self._at = 0
+        self._first_bytes = first_bytes
+        "With which packets begin."
         self.is_broken = False
         "A length was met that no packet has: the rest is not looked at."
 
     def read(self, stream: bytes) -> list[bytes]:
         """The packets that have become complete."""
         packets = []
-        while not self.is_broken and len(stream) - self._at >= _LENGTH_BYTES:
-            start = self._at + _LENGTH_BYTES
+        while not self.is_broken and len(stream) - self._at >= LENGTH_BYTES:
+            start = self._at + LENGTH_BYTES
             end = start + int.from_bytes(stream[self._at : start])
-            self.is_broken = not start < end <= min(start + _MAX_FRAME, STREAM_LIMIT)
+            is_foreign = len(stream) > start and stream[start] not in self._first_bytes
+            self.is_broken = is_foreign or not start < end <= min(start + _MAX_FRAME, STREAM_LIMIT)
             if self.is_broken or len(stream) < end:
                 break
             packets.append(stream[start:end])
@@ -120,18 +125,26 @@ class OpenVpnData(Detector):
         "Data without a peer id, fewer than three packets, and TCP connections joined in the middle of a packet."
     )
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._sides = (Side(), Side())
         "Server and client of the flow, indexed by `from_client`."
-        self._frames = (Frames(), Frames())
+        self._frames = (Frames(FIRST_BYTES), Frames(FIRST_BYTES))
         self._is_given = False
 
     def feed(self, talk: Conversation) -> Answer:
         """Count how often packet ids rise under one header."""
-        if not (talk.client or talk.server):
+        is_stream = bool(talk.client or talk.server)
+        if not self._is_begun:
+            # A TCP connection that is not joined later begins with a handshake, which is `openvpn`'s.
+            if not talk.midstream if is_stream else not data_header(talk.data):
+                return Opinion.NO
+            self._begin()
+        if not is_stream:
             return self._feed_packet(talk.data, talk.from_client)
-        if not talk.midstream:
-            return Opinion.NO  # begins with a handshake, which is `openvpn`'s
         frames = self._frames[talk.from_client]
         strongest: Evidence | None = None
         for packet in frames.read(talk.client if talk.from_client else talk.server):

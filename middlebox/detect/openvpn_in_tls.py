@@ -39,7 +39,7 @@ class OpenVpnInTls(Detector):
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 16
-    builds_on: ClassVar[tuple[str, ...]] = ("tls",)
+    builds_on: ClassVar[tuple[str, ...]] = ("tls", "tls-tunnel")
     statistical: ClassVar[bool] = True
     misses: ClassVar[str] = (
         "Wrappers that merge, split or pad what they carry, tls-crypt-v2 inside TLS, and OpenVPN inside SSH."

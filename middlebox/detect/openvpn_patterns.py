@@ -13,7 +13,7 @@ each, up to 8 ids, since OpenVPN 2.6 (reliable.c), so one size has become a set 
 from typing import ClassVar
 
 from middlebox.detect.base import TCP, UDP, Conversation, Detector
-from middlebox.detect.openvpn_data import Frames
+from middlebox.detect.openvpn_data import LENGTH_BYTES, Frames
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _CLIENT_RESET, _SERVER_RESET, _CONTROL, _ACK, _DATA_V1, _DATA_V2, _CLIENT_RESET_V3, _CONTROL_WITH_KEY = (
@@ -57,7 +57,11 @@ class OpenVpnPatterns(Detector):
     statistical: ClassVar[bool] = True
     misses: ClassVar[str] = "Scrambling that changes lengths or the first byte in a new way each time, and lost resets."
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._frames = (Frames(), Frames())
         self._opened_by_client = True
         self._reset = self._answer = -1
@@ -70,12 +74,19 @@ class OpenVpnPatterns(Detector):
 
     def feed(self, talk: Conversation) -> Answer:
         """UDP: each datagram is one packet. TCP: the length before each packet is not scrambled."""
-        if not (talk.client or talk.server):
+        is_stream = bool(talk.client or talk.server)
+        stream = talk.client if talk.from_client else talk.server
+        if not self._is_begun:
+            if is_stream and len(stream) < LENGTH_BYTES:
+                return Opinion.MORE
+            size = int.from_bytes(stream[:LENGTH_BYTES]) if is_stream else len(talk.data)
+            if talk.midstream or not _may_be_reset(size):
+                return Opinion.NO
+            self._begin()
+        if not is_stream:
             return self._feed_packet(talk.data[0], len(talk.data), from_client=talk.from_client)
-        if talk.midstream:
-            return Opinion.NO
         frames = self._frames[talk.from_client]
-        for packet in frames.read(talk.client if talk.from_client else talk.server):
+        for packet in frames.read(stream):
             answer = self._feed_packet(packet[0], len(packet), from_client=talk.from_client)
             if answer is not Opinion.MORE:
                 return answer
@@ -84,11 +95,9 @@ class OpenVpnPatterns(Detector):
     def _feed_packet(self, first: int, size: int, *, from_client: bool) -> Answer:
         if self._reset < 0:
             self._reset, self._reset_bytes, self._opened_by_client = first, size, from_client
-            has_key = size in _RESET_WITH_KEY_BYTES
-            self._shortest = _CRYPT_RESET_BYTES if has_key else size
+            self._shortest = _CRYPT_RESET_BYTES if size in _RESET_WITH_KEY_BYTES else size
             # Not scrambled: `openvpn` sees more.
-            is_candidate = has_key or size in RESET_BYTES
-            return Opinion.MORE if is_candidate and first not in _PLAIN else Opinion.NO
+            return Opinion.MORE if _may_be_reset(size) and first not in _PLAIN else Opinion.NO
         if self._answer < 0:
             if from_client == self._opened_by_client:
                 is_repeated = (first, size) == (self._reset, self._reset_bytes)
@@ -142,3 +151,8 @@ class OpenVpnPatterns(Detector):
         ]
         long = [{who for who, longer in kind if longer > _LONG_BYTES} == {True, False} for kind in by_first.values()]
         return any(acks) and any(long) and len(by_first) + 2 >= _SYMBOLS[0]
+
+
+def _may_be_reset(size: int) -> bool:
+    """Whether a client's reset may have this size."""
+    return size in RESET_BYTES or size in _RESET_WITH_KEY_BYTES

@@ -55,7 +55,11 @@ class Rtp(Detector):
     packets_needed: ClassVar[int] = 6
     misses: ClassVar[str] = "RTP behind STUN or DTLS in the same flow keeps their name; RTP over TCP and inside TURN."
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._sides = (_Side(), _Side())
         "Server and client of the flow, indexed by `from_client`."
         self._foreign = 0
@@ -65,7 +69,9 @@ class Rtp(Detector):
         """Count how many packets follow each other."""
         message = talk.data
         if message[0] not in VERSIONS or not _is_packet(message):
-            return self._pass_over()
+            return self._pass_over() if self._is_begun else Opinion.NO
+        if not self._is_begun:
+            self._begin()
         _flags, _kind, number, time, source = _HEADER.unpack_from(message)
         side, other = self._sides[talk.from_client], self._sides[not talk.from_client]
         side.add(number, time, source)

@@ -42,6 +42,8 @@ class Sip(DatagramExchange):
             if self._waiting is not None and talk.data[0] in _KEEPALIVE:
                 return Opinion.MORE
             return super().feed(talk)
+        if any(stream and stream[0] not in self.first_bytes for stream in (talk.client, talk.server)):
+            return Opinion.NO
         client, server = talk.client[:_MAX_HEAD_BYTES], talk.server[:_MAX_HEAD_BYTES]
         if not _may_begin(client) or not _may_begin(server):
             return Opinion.NO

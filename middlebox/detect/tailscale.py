@@ -30,11 +30,12 @@ class Tailscale(Detector):
     packets_needed: ClassVar[int] = 2
     misses: ClassVar[str] = "Flows joined between two DISCO messages, which look like plain WireGuard."
 
+    _is_given = False
+    _waited = 0
+
     def __init__(self) -> None:
         self._keys = [b"", b""]
         "DISCO keys of server and client of the flow, indexed by `from_client`."
-        self._waited = 0
-        self._is_given = False
 
     def feed(self, talk: Conversation) -> Answer:
         """Wait for a DISCO key each way."""

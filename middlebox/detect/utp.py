@@ -40,7 +40,11 @@ class Utp(Detector):
     packets_needed: ClassVar[int] = 2
     misses: ClassVar[str] = "Whether it carries BitTorrent, when that is encrypted; version 0 of the header."
 
-    def __init__(self) -> None:
+    _is_begun = False
+    "The first message may be one: only then is anything else allocated. Nearly every flow ends before."
+
+    def _begin(self) -> None:
+        self._is_begun = True
         self._syn: dict[bool, tuple[int, int]] = {}
         "Connection id and number of the SYN, by who sent it."
         self._last: dict[bool, tuple[int, int]] = {}
@@ -54,9 +58,13 @@ class Utp(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Read one header; compare it with what the other side sent."""
         header = _read(talk.data)
-        if header is None:
+        if header is None and self._is_begun:
             self._foreign += 1
-            return Opinion.MORE if self._last and self._foreign <= _MAX_FOREIGN else Opinion.NO
+            return Opinion.MORE if self._foreign <= _MAX_FOREIGN else Opinion.NO
+        if header is None:
+            return Opinion.NO
+        if not self._is_begun:
+            self._begin()
         kind, connection, number, acknowledged, start = header
         mine, other = talk.from_client, not talk.from_client
         self._packets += 1

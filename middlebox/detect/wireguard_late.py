@@ -9,7 +9,7 @@ from middlebox.detect.base import Conversation
 from middlebox.detect.wireguard import WireGuard
 from middlebox.evidence import Answer, Evidence, Opinion
 
-_MAX_WAITING = 12
+_MAX_WAITING = 8
 "Messages before WireGuard begins: checks of a hole from both sides, a few of each."
 _MEDIA = range(20, 192)
 "First bytes of DTLS, TURN's channels and RTP, which share flows with STUN (RFC 7983 section 7). WireGuard has 1 to 4."

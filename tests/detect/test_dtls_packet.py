@@ -48,6 +48,16 @@ def test_lengths_that_lie_are_answered(at: int, byte: int) -> None:
         assert found is None or len(found.session) <= 32
 
 
+def test_of_a_hello_with_thousands_of_extensions_the_first_are_read() -> None:
+    message = dtls_record(dtls_client_hello(*[(7, b"")] * 15_000))
+    (record,) = parse_records(message, len(message))
+    hello = parse_hello(record)
+    assert hello
+    assert isinstance(hello.hello, ClientHello)
+    assert not hello.hello.complete
+    assert len(hello.hello.extensions) < 400
+
+
 def test_encrypted_records_hold_no_message() -> None:
     encrypted = dtls_record(dtls_client_hello(), epoch=1)
     (record,) = parse_records(encrypted, len(encrypted))

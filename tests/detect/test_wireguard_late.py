@@ -17,8 +17,8 @@ def test_data_without_a_handshake_is_enough() -> None:
 
 
 def test_checks_may_go_on_for_a_while() -> None:
-    assert last_evidence(datagrams(WireGuardLate(), STUN * 6 + HANDSHAKE))
-    assert last_evidence(datagrams(WireGuardLate(), STUN * 8 + HANDSHAKE)) is None
+    assert last_evidence(datagrams(WireGuardLate(), STUN * 4 + HANDSHAKE))
+    assert last_evidence(datagrams(WireGuardLate(), STUN * 6 + HANDSHAKE)) is None
 
 
 def test_media_end_the_wait() -> None:
