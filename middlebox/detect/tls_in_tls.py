@@ -74,8 +74,10 @@ _HTTP2_FRAMES = frozenset({9, 13, 17})
 "SETTINGS acknowledgement, WINDOW_UPDATE, PING with their headers (RFC 9113 section 6)."
 _HTTP2_PAIRS = frozenset({18, 22, 26, 30, 34})
 "Two of them in one record."
-_HTTP2_HEADER = 9
-"Of every frame, RFC 9113 section 4.1."
+_HTTP2_FRAMING = (9, 22)
+"The header of a DATA frame, also with a WINDOW_UPDATE in the same record."
+_HTTP2_AND_PROXY_HEADER = 27
+"The former and VLESS's header, the shortest: version, user (16), addons' length (VLESS, request)."
 _TURNS, _TURNS_HTTP2 = 4, 7
 """The client's turns that are looked at: a handshake may come after a WebSocket upgrade, a CONNECT request or a SOCKS
 greeting; among the streams of HTTP/2 it may come after a few others."""
@@ -232,7 +234,11 @@ class TlsInTls(Detector):
                 if any(0 <= one + surplus - size <= _SURPLUS_STEP for one in lengths):
                     return _Candidate(asked, flight, size, Finding.STRONG, is_tls13, False)
             # A stream's first message has the proxy's header as well.
-            if self._is_http2 and any(_HTTP2_HEADER <= size - one <= surplus for one in _FINISHED_TLS13):
+            if (
+                self._is_http2
+                and surplus >= _HTTP2_AND_PROXY_HEADER
+                and any(size - one in _HTTP2_FRAMING for one in _FINISHED_TLS13)
+            ):
                 return _Candidate(asked, flight, size, Finding.STRONG, True, False)
         # Later requests in HTTP/2 are short, too, and under TLS 1.2 the lengths are not exact.
         if self._is_http2 or not self._cover.is_tls13:

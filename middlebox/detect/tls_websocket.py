@@ -83,15 +83,18 @@ class TlsWebSocket(Detector):
 
     def _is_no_upgrade(self) -> bool:
         """Whether the first records exclude an upgrade. Notes it when there is one."""
-        asked = tickets = 0
+        asked, answered, tickets = 0, False, 0
         for size in self._cover.data:
+            if answered:
+                # A server that goes on by itself has answered something else.
+                self._is_upgraded = size > 0
+                return size < 0
             if size > 0:
                 if asked or size not in _REQUEST_BYTES:
                     return True
                 asked = size
             elif asked and -size == _ANSWER_BYTES:
-                self._is_upgraded = True
-                return False
+                answered = True
             else:
                 tickets += 1
         return tickets > _TICKETS

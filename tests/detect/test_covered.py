@@ -126,6 +126,7 @@ def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
         ("a browser's request", (430, -129, 255, *[-2052] * 8)),
         ("a server that tells its name", (186, -170, 255, *[-2052] * 8)),
         ("no answer in between", (186, 255, -129, *[-2052] * 8)),
+        ("a server that goes on by itself", (186, -129, *[-2052] * 8)),
         ("short messages", (186, -129, *[60, -2000] * 50)),
     ):
         assert judge(TlsWebSocket, session(*sizes)) is None, why
