@@ -19,9 +19,9 @@ class Sample:
     confidence: Confidence
 
 
-def lookalike(name: str, transport: int, *messages: Message) -> Sample:
-    """An exchange that no detector may call confirmed."""
-    return Sample(name, transport, messages, "unknown", Confidence.POSSIBLE)
+def lookalike(name: str, transport: int, *messages: Message, truly: str = "unknown") -> Sample:
+    """An exchange that no detector may call confirmed, but those of the protocol that it truly is."""
+    return Sample(name, transport, messages, truly, Confidence.POSSIBLE)
 
 
 def noise(size: int, seed: int | None = None) -> bytes:

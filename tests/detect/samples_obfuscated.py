@@ -170,6 +170,7 @@ LOOKALIKES: list[Sample] = [
         TCP,
         CLIENT(OBFS_REQUEST.replace(b"Content-Length: 200", b"Sec-WebSocket-Version: 13")),
         SERVER(WEBSOCKET_RESPONSE),
+        truly="http",
     ),
     lookalike(
         "tls-ticket-first-resumed",
