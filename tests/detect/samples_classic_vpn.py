@@ -449,15 +449,6 @@ LOOKALIKES: list[Sample] = [
         ),
     ),
     lookalike(
-        "openvpn-data-v2",
-        UDP,
-        *(
-            side(struct.pack("!II", 0x48000001, number) + noise(64, number))
-            for number in range(1, 6)
-            for side in (CLIENT, SERVER)
-        ),
-    ),
-    lookalike(
         "fastd", UDP, CLIENT(b"\xc8\x03\x00\x0c" + bytes(8) + noise(100)), SERVER(b"\xc8\x03\x00\x0c" + noise(9))
     ),
     lookalike("l2tp-wrong-tunnel", UDP, CLIENT(L2TP_REQUEST), SERVER(l2tp_control(0x1111, 2))),

@@ -428,12 +428,6 @@ LOOKALIKES: list[Sample] = [
     lookalike("plus-ok-to-a-password", TCP, CLIENT(b"AUTH secret\r\n"), SERVER(b"+OK\r\n")),
     lookalike("star-ok-to-nothing-of-imap", TCP, SERVER(b"* OK ready\r\n"), CLIENT(b"hello world\r\n")),
     lookalike(
-        "snmp",
-        UDP,
-        CLIENT(tlv(0x30, b"\x02\x01\x01\x04\x06public", tlv(0xA0, b"\x02\x01\x07"))),
-        SERVER(tlv(0x30, b"\x02\x01\x01\x04\x06public", tlv(0xA2, b"\x02\x01\x07"))),
-    ),
-    lookalike(
         "iso-transport",
         TCP,
         CLIENT(x224(0xE0)),
