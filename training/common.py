@@ -140,7 +140,7 @@ def share_above(scores: np.ndarray, threshold: float) -> float:
     return float(np.mean(scores >= threshold)) if len(scores) else 0.0
 
 
-def write_module(name: str, doc: str, weights: np.ndarray, constants: dict[str, float]) -> None:
+def write_module(name: str, doc: str, weights: np.ndarray, constants: dict[str, object]) -> None:
     """The model as a module of plain numbers."""
     numbers = [round(float(weight), DECIMALS) + 0.0 for weight in weights]
     lines = [f'"""{doc}\n\nWritten by `make models`: do not edit. Card: docs/models/{name}.md.\n"""\n']

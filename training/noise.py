@@ -14,11 +14,13 @@ from common import Example, Row, Trained, train, write_card, write_module, write
 
 from middlebox.detect.size_patterns import BURST_FEATURES, BURSTS, LEAST_BURSTS, burst_features, bursts, split
 
-EARLY_THRESHOLD, THRESHOLD, EARLY_BURSTS = 2.2, 1.2, 5
+EARLY_THRESHOLD, THRESHOLD, EARLY_BURSTS = 2.0, 1.0, 5
 """For one flow: the first before so many bursts have ended, when a single small burst can look like a Finished message,
 the second from then on. Chosen so that about one in a hundred recorded noisy flows of ordinary protocols is hit."""
-SERVICE_THRESHOLD, SERVICE_FLOWS, MOST_SCORE, LATEST = 1.0, 3, 2.5, 8
-"""For a service: the sum over its latest flows, each cut to MOST_SCORE, when there are SERVICE_FLOWS of them."""
+MOST_SCORE, LATEST = 2.5, 8
+SERVICE_THRESHOLDS = {2: 1.0, 3: -0.5, 4: -1.5, 5: -2.0, 6: -2.5, 7: -3.0, 8: -3.5}
+"""For a service: the sum over its latest flows, each cut to MOST_SCORE, by their number. It falls because the training
+has several times as many others as wanted flows: a score of -1.5 or so tells as much for one as for the other."""
 PROXIES = frozenset({"shadowsocks", "shadowsocks-2022", "shadowsocksr", "vmess"})
 TLS_WORDS = (
     "tls", "https", "trojan", "vless", "vmess", "ws", "shadowtls", "tor", "openconnect", "dot", "doh", "vpn", "http2",
@@ -151,7 +153,8 @@ def share_by_service(trained: Trained, name: str) -> float:
             recent = latest[one.group]
             recent.append(max(-MOST_SCORE, min(MOST_SCORE, scores[-1])))
             flows += 1
-            hits += len(recent) >= SERVICE_FLOWS and sum(recent) >= SERVICE_THRESHOLD
+            number = min(len(recent), max(SERVICE_THRESHOLDS))
+            hits += number in SERVICE_THRESHOLDS and sum(recent) >= SERVICE_THRESHOLDS[number]
     return hits / flows if flows else 0.0
 
 
@@ -172,12 +175,11 @@ SERVICES = ("shadowsocks-vmess", "obfs4", "ordinary-noise")
 def run_one(flows: list[Row], name: str, wanted: str, doc: str, card: str) -> None:
     """Train one model, and write its module, picture and card."""
     trained = train(examples_of(flows, wanted), BURST_FEATURES)
-    constants = {
+    constants: dict[str, object] = {
         "EARLY_THRESHOLD": EARLY_THRESHOLD,
         "THRESHOLD": THRESHOLD,
         "EARLY_BURSTS": EARLY_BURSTS,
-        "SERVICE_THRESHOLD": SERVICE_THRESHOLD,
-        "SERVICE_FLOWS": SERVICE_FLOWS,
+        "SERVICE_THRESHOLDS": SERVICE_THRESHOLDS,
         "MOST_SCORE": MOST_SCORE,
     }
     write_module(name, doc, trained.weights, constants)
@@ -194,8 +196,7 @@ def run_one(flows: list[Row], name: str, wanted: str, doc: str, card: str) -> No
             early=EARLY_THRESHOLD,
             one=THRESHOLD,
             bursts=EARLY_BURSTS,
-            service=SERVICE_THRESHOLD,
-            least=SERVICE_FLOWS,
+            service=", ".join(f"{sum_} for {number}" for number, sum_ in SERVICE_THRESHOLDS.items()),
             latest=LATEST,
             most=MOST_SCORE,
         ),
@@ -244,8 +245,8 @@ protocols that encrypt everything, encrypted BitTorrent, files); made ones with 
 flow's own; made ones of BitTorrent's message stream encryption.
 
 **Thresholds.** One flow is `probable` at {one}, or at {early} while fewer than {bursts} bursts have ended, from the
-third burst on. The latest {latest} flows to one service are `probable` when there are {least} or more and their scores,
-each cut to plus or minus {most}, add up to {service}.
+third burst on. For the latest flows to one service, at most {latest}, the scores are added up, each cut to plus or
+minus {most}; they are `probable` from this sum on: {service} or more flows.
 
 **Measured** by five-fold cross-validation; a capture's destination is never in training and test at once. Shares of
 flows that are hit.

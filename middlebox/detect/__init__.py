@@ -114,6 +114,7 @@ from middlebox.detect.six_in_four import SixInFour
 from middlebox.detect.smb import Smb
 from middlebox.detect.smtp import Smtp
 from middlebox.detect.snmp import Snmp
+from middlebox.detect.snowflake import Snowflake
 from middlebox.detect.socks4 import Socks4
 from middlebox.detect.socks5 import Socks5
 from middlebox.detect.softether_udp import SoftetherUdp
@@ -133,6 +134,7 @@ from middlebox.detect.tinc import Tinc
 from middlebox.detect.tls import Tls
 from middlebox.detect.tls_in_tls import TlsInTls
 from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
 from middlebox.detect.ultrasurf import UltraSurf
 from middlebox.detect.utp import Utp
@@ -290,8 +292,10 @@ DETECTORS: tuple[type[Detector], ...] = (
     AnyTls,
     QuicProxies,
     ShadowTls,
+    Snowflake,
     TlsInTls,
     TlsTunnel,
+    TlsWebSocket,
     Tor,
     WireGuardLate,
     AmneziaWg,

@@ -25,6 +25,8 @@ _MAX_RECORDS = 16
 "Ours: records read of one datagram. A flight has about six."
 _MAX_EPOCH = 1 << 12
 "Ours: epochs count handshakes and key updates."
+_MAX_FRAGMENT = 1500
+"Bytes of a hello that are read: a fragment should fit into one packet (RFC 6347 section 4.1.1.1). The rest is cut."
 _RANDOM_BYTES, _VERSION_BYTES = 32, 2
 _TLS12 = b"\x03\x03"
 _UNIFIED_BITS, _UNIFIED = 0xE0, 0x20
@@ -96,19 +98,20 @@ def parse_hello(record: Record) -> Hello | None:
     kind = message_type(record)
     if kind not in (CLIENT_HELLO, SERVER_HELLO):
         return None
-    _, total, _, offset, fragment = _MESSAGE.unpack_from(record.content)
+    _, total, _, offset, _ = _MESSAGE.unpack_from(record.content)
     if offset != bytes(3):
         return None
-    body = message_body(record)
+    body = message_body(record)[:_MAX_FRAGMENT]
     session_at = _VERSION_BYTES + _RANDOM_BYTES
     session_end = session_at + 1 + int.from_bytes(body[session_at : session_at + 1])
-    rest, length = body[session_end:], int.from_bytes(total)
+    length = length_in_whole = int.from_bytes(total)
+    rest = body[session_end:]
     if kind == CLIENT_HELLO:
         cookie_bytes = 1 + int.from_bytes(rest[:1])
         rest, length = rest[cookie_bytes:], length - cookie_bytes
     # The same message as TLS would send it, so that one parser reads both.
     message = bytes((kind,)) + max(length, 0).to_bytes(3) + _TLS12 + body[_VERSION_BYTES:session_end] + rest
-    is_cut = fragment != total
+    is_cut = len(body) < length_in_whole
     hello = parse_client_hello(message, cut=is_cut) if kind == CLIENT_HELLO else parse_server_hello(message)
     if not isinstance(hello, ClientHello | ServerHello):
         return None

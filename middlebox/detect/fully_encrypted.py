@@ -127,14 +127,15 @@ class FullyEncrypted(Detector):
         complete = min(len(runs) - 1, BURSTS)
         for name, model in _MODELS:
             score = self._flow.scores[name] = burst_score(model.WEIGHTS, model.BIAS, sizes, complete)
-            threshold = model.EARLY_THRESHOLD if complete < model.EARLY_BURSTS else model.THRESHOLD
-            if complete >= LEAST_BURSTS and score >= threshold:
+            least = model.EARLY_THRESHOLD if complete < model.EARLY_BURSTS else model.THRESHOLD
+            if complete >= LEAST_BURSTS and score >= least:
                 listed = ", ".join(map(str, runs[:complete]))
                 reason = f"noise both ways, in bursts like those of {_LIKE[name]}: {listed} bytes"
                 return Evidence("fully-encrypted", Confidence.PROBABLE, reason)
         for name, model in _MODELS:
             total, flows = self._service.sum_of_scores(name, model.MOST_SCORE)
-            if flows >= model.SERVICE_FLOWS and total >= model.SERVICE_THRESHOLD:
+            threshold = model.SERVICE_THRESHOLDS.get(min(flows, max(model.SERVICE_THRESHOLDS)))
+            if threshold is not None and total >= threshold:
                 reason = (
                     f"the last {flows} flows to this service were noise, and their bursts together like {_LIKE[name]}"
                 )

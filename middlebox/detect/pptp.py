@@ -87,14 +87,13 @@ class Pptp(Detector):
         return answer
 
     def _judge(self) -> Answer:
-        if self._client.is_foreign or self._server.is_foreign:
-            return Opinion.NO
         for asking, answering in ((self._client, self._server), (self._server, self._client)):
             for control, identifier in asking.messages:
                 if (_REPLIES.get(control), identifier) in answering.messages:
                     reason = "a PPTP control reply answers the other side's request"
                     return Evidence("pptp", Confidence.CONFIRMED, reason)
         said = len(self._client.messages) + len(self._server.messages)
+        may_go_on = said < _MAX_MESSAGES and not (self._client.is_foreign or self._server.is_foreign)
         if said:
-            return Evidence("pptp", Confidence.PROBABLE, "a PPTP control message", more=said < _MAX_MESSAGES)
-        return Opinion.MORE
+            return Evidence("pptp", Confidence.PROBABLE, "a PPTP control message", more=may_go_on)
+        return Opinion.MORE if may_go_on else Opinion.NO

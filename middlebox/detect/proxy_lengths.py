@@ -29,6 +29,9 @@ Shadowsocks 2022 (SIP022) before it, as a packet of its own."""
 _SHADOWSOCKS_2022_REQUESTS = range(16 + 27 + 7 + 2 + 16, 32 + 27 + 259 + 2 + 900 + 16 + 1)
 "Salt, fixed header with a tag, then with a tag: an address and up to 900 bytes of padding (SIP022 section 3.1.3)."
 
+_SALTS = frozenset({8, 12, 16, 24, 32})
+"Nonces and salts of Shadowsocks' stream ciphers and AEAD; pproxy sends them as packets of their own."
+
 
 def find_proxy_writes(sizes: Sequence[int]) -> Evidence | None:
     """Evidence from what was written at once: packets of one side up to the first that is not a full segment."""
@@ -56,6 +59,9 @@ def find_proxy_headers(sizes: Sequence[int]) -> Evidence | None:
     if sizes[0] in _VMESS_REQUESTS and answer == _VMESS_ANSWER_BYTES:
         reason = f"the client begins with {sizes[0]} bytes of noise, the server with {answer}: VMess's answer header"
         return Evidence("vmess", Confidence.PROBABLE, reason)
+    if sizes[0] in _SALTS and sizes[1] > 0 and answer == sizes[0]:
+        reason = f"each side begins with {answer} bytes of noise on their own, as with Shadowsocks' salts in pproxy"
+        return Evidence("shadowsocks", Confidence.PROBABLE, reason)
     if sizes[0] in _SHADOWSOCKS_2022_REQUESTS and sizes[1] == _SHADOWSOCKS_HELLO:
         reason = f"{sizes[0]} bytes of noise, then {sizes[1]}: a ClientHello of 517 in a Shadowsocks chunk"
         return Evidence("shadowsocks", Confidence.PROBABLE, reason)

@@ -19,10 +19,11 @@ _MOST_LOOKED_AT = 4_096
 "Bytes that are counted: more would cost time, not noise that passes."
 _MOST_FRAMES = 8
 "Ours: messages in a row that are followed."
-_FORMS: tuple[tuple[int, int, Literal["big", "little"]], ...] = tuple(
-    (before, size, order) for before in range(5) for size in (2, 3, 4) for order in ("big", "little")
+_FORMS: tuple[tuple[int, int, Literal["big", "little"], int], ...] = (
+    *((before, size, order, 0) for before in range(5) for size in (2, 3, 4) for order in ("big", "little")),
+    *((0, size, order, 4) for size in (2, 4) for order in ("big", "little")),
 )
-"Bytes before a length field, its size and order."
+"Bytes before a length field, its size and order, bytes behind it that it does not count (a counter, a checksum)."
 HEAD_BYTES = 8
 "Bytes at the start of each message in which a header would show."
 
@@ -52,14 +53,16 @@ def is_framed(said: bytes) -> bool:
     return any(_is_chain(said, *form, counts_all=counts_all) for form in _FORMS for counts_all in (False, True))
 
 
-def _is_chain(said: bytes, before: int, size: int, order: Literal["big", "little"], *, counts_all: bool) -> bool:
+def _is_chain(
+    said: bytes, before: int, size: int, order: Literal["big", "little"], behind: int, *, counts_all: bool
+) -> bool:
     position, header = 0, before + size
     for _ in range(_MOST_FRAMES):
         field = said[position + before : position + header]
         if len(field) < size:
             return False
         length = int.from_bytes(field, order)
-        position += length if counts_all else header + length
+        position += length if counts_all else header + behind + length
         if position == len(said):
             return length > 0
         if position > len(said) or length == 0:

@@ -27,11 +27,12 @@ BURSTS = 6
 LEAST_BURSTS = 3
 "Client's hello, server's answer, client's Finished: before that nothing can be said of one flow alone."
 BURST_EDGES = (
-    30, 50, 65, 82, 100, 116, 135, 160, 200, 260, 330, 420, 520, 640, 780, 1_000, 1_450, 1_800, 2_300, 3_000, 4_500,
+    30, 50, 65, 82, 100, 116, 135, 160, 200, 260, 330, 420, 520, 640, 780, 1_000, 1_461, 1_800, 2_300, 3_000, 4_500,
     6_500, 9_500, 14_000,
 )  # fmt: skip
 """Bytes at which one class of bursts ends and the next begins. Narrow where a Finished message lies, alone or with what
-proxies add to it (58 to 135), and where a ClientHello does (330 to 780, with post-quantum keys 1450 to 2300)."""
+proxies add to it (58 to 135), and where a ClientHello does (330 to 780, with post-quantum keys 1461 to 2300). A full
+segment is in one class, with TCP options or without."""
 _CLASSES = len(BURST_EDGES) + 2
 "One more class below the first edge, and one for a burst that has not come."
 BURST_FEATURES = 2 * BURSTS * _CLASSES

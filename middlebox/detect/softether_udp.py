@@ -60,7 +60,7 @@ class SoftetherUdp(Detector):
         if data.startswith(_PACK_HOST_NAME, _PACK_NAME_AT):
             return Evidence("softether", Confidence.PROBABLE, "a registration at a NAT traversal server")
         if len(data) < talk.size or len(set(data[:_SAMPLE_BYTES])) < _LEAST_DIFFERENT:
-            return self._pass_over()
+            return self._pass_over() if self._given else Opinion.NO
         first, second = self._announced[talk.from_client]
         self._announced[talk.from_client] = (data[-_IV_1_BYTES:], data[_IV_2_BYTES : 2 * _IV_2_BYTES])
         if not first or (data[:_IV_1_BYTES] != first and data[:_IV_2_BYTES] != second):

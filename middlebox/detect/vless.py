@@ -22,8 +22,8 @@ _MAX_ADDITIONS = 64
 _TCP, _UDP, _MUX = 1, 2, 3
 _IPV4, _NAME, _IPV6 = 1, 2, 3
 _HOST_NAME = re.compile(rb"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})+\.?")
-_LEAST_DIFFERENT = 4
-"Ours: different bytes of a user id. Zeros and other padding have fewer."
+_USER_ID_VERSIONS = range(4, 6)
+"A user id is a UUID, drawn at random (version 4) or made from a text (5); RFC 9562 section 4."
 _HALVES = (
     (re.compile(rb"\x16\x03[\x00-\x04]..\x01", re.DOTALL), re.compile(rb"[\x15\x16]\x03[\x00-\x04]")),
     (re.compile(rb"[A-Z]{3,10} [!-~]"), re.compile(rb"HTTP/1\.\d ")),
@@ -46,7 +46,7 @@ def _header_end(client: bytes) -> int | Opinion:
     if len(client) <= _ADDITIONS_AT:
         return Opinion.MORE
     additions = client[_ADDITIONS_AT]
-    if additions > _MAX_ADDITIONS or len(set(client[_USER_ID])) < _LEAST_DIFFERENT:
+    if additions > _MAX_ADDITIONS or client[7] >> 4 not in _USER_ID_VERSIONS or client[9] >> 6 != 0b10:
         return Opinion.NO
     rest = client[_ADDITIONS_AT + 1 + additions :]
     if not rest:
@@ -68,6 +68,12 @@ def _header_end(client: bytes) -> int | Opinion:
     if kind == _NAME and not _HOST_NAME.fullmatch(rest[5 : 4 + length]):
         return Opinion.NO
     return start + 4 + length
+
+
+def _names_host(client: bytes) -> bool:
+    """Whether a complete header has a host name as its address."""
+    fields = client[_ADDITIONS_AT + 1 + client[_ADDITIONS_AT] :]
+    return fields[0] != _MUX and fields[3] == _NAME
 
 
 class Vless(Detector):
@@ -109,4 +115,6 @@ class Vless(Detector):
             return Evidence("vless", Confidence.CONFIRMED, reason)
         if answered:
             return Opinion.NO
-        return Evidence("vless", Confidence.PROBABLE, "a VLESS header with a user id and an address", more=True)
+        # Only a host name is long enough to be sure of the header alone.
+        level = Confidence.PROBABLE if _names_host(client) else Confidence.POSSIBLE
+        return Evidence("vless", level, "a VLESS header with a user id and an address", more=True)

@@ -1,13 +1,14 @@
 """WebSocket in clear, and tunnels through it: frames that carry another protocol's connection, or noise.
 
 The one rule: a WebSocket is `confirmed` by the accept value that was computed from the client's key; that it is a
-tunnel is `confirmed` only when both sides' frames carry one protocol that is not made for frames. Frames of noise are
+tunnel is `confirmed` only when both sides' frames carry one protocol that needs no frames. Frames of noise are
 `probable`, and only without a subprotocol or compression, which would explain them.
 
 Source: RFC 6455 sections 1.3 (the accept value), 5.2 (frames), 9.1 (extensions use the reserved bits).
 """
 
 import hashlib
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import ClassVar
@@ -47,6 +48,11 @@ _NOISY_BYTES = 96
 "Or this many in the first frame of each side."
 _PATIENCE = 8
 "Data frames of each side that are looked at."
+_BURIED = {
+    "tls": re.compile(rb"\x16\x03[\x01-\x03][\x00-\x40][\x00-\xff][\x01\x02]\x00[\x00-\xff]{2}\x03\x03"),
+    "http": re.compile(rb"(?:GET|POST|HEAD|CONNECT) [!-~]{1,200} HTTP/1\.|HTTP/1\.[01] \d\d\d "),
+}
+"Beginnings of connections behind a header of the tunnel's own: a hello in its record, a request line, a status line."
 _TUNNEL_AGENTS = (b"Go-http-client/", b"Mozilla/")
 """What tunnels call themselves when they call themselves anything: by the library they are written with, or a browser.
 But browsers also send Origin (section 4.1, 8), so a browser that does not is none."""
@@ -62,6 +68,8 @@ class Frame:
     size: int
     inner: str | None
     "The protocol that its content begins like."
+    buried: str | None
+    "The protocol that begins later in it."
     is_noise: bool
     is_reply: bool
     "It may be how SOCKS 5 answers a greeting (RFC 1928 section 3)."
@@ -108,7 +116,9 @@ class _Side:
                 is_reply = len(content) == 2 and content[0] == 5
                 compressed = bool(first & _COMPRESSED)
                 inner = name_of(content) if opcode == _BINARY else None
-                self.frames.append(Frame(opcode, compressed, is_masked, size, inner, _is_noise(content), is_reply))
+                buried = _find_buried(content) if opcode == _BINARY and not inner else None
+                noise = _is_noise(content)
+                self.frames.append(Frame(opcode, compressed, is_masked, size, inner, buried, noise, is_reply))
             self.at = content_at + size
 
 
@@ -117,6 +127,10 @@ def _unmask(content: bytes, key: bytes) -> bytes:
         return content
     mask = (key * (len(content) // 4 + 1))[: len(content)]
     return (int.from_bytes(content) ^ int.from_bytes(mask)).to_bytes(len(content))
+
+
+def _find_buried(content: bytes) -> str | None:
+    return next((name for name, pattern in _BURIED.items() if pattern.search(content)), None)
 
 
 def _is_noise(content: bytes) -> bool:
@@ -203,6 +217,10 @@ class WebSocket(Detector):
             return Evidence(
                 "websocket-tunnel", Confidence.PROBABLE, reason, facts | {"websocket.inner": inner}, more=True
             )
+        buried = asked[0].buried if asked and answered else None
+        if buried and answered[0].buried == buried:
+            reason = f"the first binary frames of both sides carry {buried} behind a header"
+            return Evidence("websocket-tunnel", Confidence.PROBABLE, reason, facts | {"websocket.inner": buried})
         # Subprotocols are for what is said in frames. Clients must mask theirs (section 5.3), which some tunnels omit.
         is_explained = bool(self._protocol) and not (asked and not asked[0].is_masked)
         is_explained = is_explained or any(frame.explains_noise for frame in (*asked, *answered))

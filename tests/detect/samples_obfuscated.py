@@ -97,7 +97,15 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample("shadowsocks-2022", TCP, exchange(811, 551, -2888, 382), "shadowsocks", Confidence.PROBABLE),
         Sample("vmess-sing-box", TCP, exchange(125, 227, -38, -236, 222), "vmess", Confidence.PROBABLE),
         Sample("vmess-v2ray", TCP, exchange(280, -600, 90, -2048, 90, -2048), "vmess", Confidence.PROBABLE),
-        Sample("obfs4-opening", TCP, exchange(5063, -5970, 641), "fully-encrypted", Confidence.PROBABLE),
+        Sample("pproxy", TCP, exchange(32, 50, 113, -32, -270), "shadowsocks", Confidence.PROBABLE),
+        Sample("obfs4-opening", TCP, exchange(5063, -5970, 641, -1167), "fully-encrypted", Confidence.PROBABLE),
+        Sample(
+            "obfs4-table",
+            TCP,
+            exchange(807, -300, 185, -523, 523, -185, 878, -878, 283, -283, 1169),
+            "obfs4",
+            Confidence.PROBABLE,
+        ),
     ],
     "mkcp": [
         Sample("mkcp", UDP, (CLIENT(MKCP_DATA), SERVER(MKCP_ACKNOWLEDGEMENT)), "kcptun", Confidence.CONFIRMED),
@@ -111,15 +119,6 @@ SAMPLES: dict[str, list[Sample]] = {
             ),
             "kcptun",
             Confidence.CONFIRMED,
-        ),
-    ],
-    "obfs4": [
-        Sample(
-            "obfs4-table",
-            TCP,
-            exchange(807, -2535, 185, -523, 878, -1169, 283, -878, 523, -185, 1169, -283),
-            "obfs4",
-            Confidence.PROBABLE,
         ),
     ],
     "simple_obfs": [

@@ -4,14 +4,14 @@ import pytest
 
 from middlebox.detect.anytls import AnyTls
 from middlebox.detect.base import Detector
-from middlebox.detect.masque import Masque
 from middlebox.detect.shadowtls import ShadowTls
 from middlebox.detect.tls_tunnel import TlsTunnel
+from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
 from middlebox.evidence import Confidence, Evidence, Opinion
 from tests.detect.conversations import CLIENT, Message, last_evidence, stream
-from tests.detect.covers import data, handshake, handshake12, hello, record, session
-from tests.detect.samples_covered import ANYTLS, OPENVPN, SSH, TOR, TROJAN
+from tests.detect.covers import data, handshake, handshake12, record, session
+from tests.detect.samples_covered import ANYTLS, SOCKS, SSH, TOR, TROJAN, WEB_SOCKET_DOWNLOAD
 
 ORDINARY: list[tuple[int, ...]] = [
     (98, -3200),
@@ -31,14 +31,14 @@ def judge(kind: type[Detector], messages: tuple[Message, ...]) -> Evidence | Non
     return last_evidence(stream(kind(), messages))
 
 
-@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, Tor])
+@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, TlsWebSocket, Tor])
 def test_ordinary_sessions_are_none(kind: type[Detector]) -> None:
     for sizes in ORDINARY:
         assert judge(kind, session(*sizes)) is None, sizes
         assert judge(kind, handshake12() + data(sizes, 24)) is None, sizes
 
 
-@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, Tor])
+@pytest.mark.parametrize("kind", [AnyTls, ShadowTls, TlsTunnel, TlsWebSocket, Tor])
 def test_one_request_settles_it(kind: type[Detector]) -> None:
     answers = list(stream(kind(), session(517, -1200, 520, -1200)))
     assert answers[-1] is Opinion.NO
@@ -96,16 +96,6 @@ def test_tor_under_tls12_with_either_cipher() -> None:
         assert evidence.facts == {"tor.versions": 3}
 
 
-def test_openvpn_resets_must_answer_each_other() -> None:
-    evidence = judge(TlsTunnel, session(*OPENVPN))
-    assert evidence
-    assert evidence.facts == {"tls-tunnel.inner": "openvpn"}
-    assert judge(TlsTunnel, session(-249, -249, *OPENVPN)) is not None
-    assert judge(TlsTunnel, session(16, -29, 305, -1224)) is None
-    assert judge(TlsTunnel, session(17, -29, 305, -1224)) is None
-    assert judge(TlsTunnel, session(16, -28, 28, 40, -60, 20)) is None
-
-
 def test_ssh_packets_must_be_whole_blocks() -> None:
     evidence = judge(TlsTunnel, session(*SSH))
     assert evidence
@@ -116,15 +106,25 @@ def test_ssh_packets_must_be_whole_blocks() -> None:
     assert judge(TlsTunnel, session(41, -42, 1536, -1080, 56)) is None
 
 
-def test_masque_by_name_only() -> None:
-    for name, is_masque in (
-        (b"mask.icloud.com", True),
-        (b"consumer-masque.cloudflareclient.com", True),
-        (b"masquerade.example.org", False),
-        (b"mask.example.org", False),
-        (b"www.icloud.com", False),
+def test_socks_messages_must_follow_each_other() -> None:
+    evidence = judge(TlsTunnel, session(*SOCKS))
+    assert evidence
+    assert evidence.facts == {"tls-tunnel.inner": "socks5"}
+    assert judge(TlsTunnel, session(-249, -249, 4, -2, 10, -22)) is not None
+    for sizes in ((5, -2, 19, -10), (3, -3, 19, -10), (3, -2, 9, -10), (3, -2, 19, -11), (3, 19, -10, -2)):
+        assert judge(TlsTunnel, session(*sizes)) is None, sizes
+
+
+def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
+    assert judge(TlsWebSocket, session(*WEB_SOCKET_DOWNLOAD)) is not None
+    assert judge(TlsWebSocket, session(-249, 188, -249, -129, 34, *[7116] * 2)) is not None
+    for why, sizes in (
+        ("a browser's request", (430, -129, 255, *[-2052] * 8)),
+        ("a server that tells its name", (186, -170, 255, *[-2052] * 8)),
+        ("no answer in between", (186, 255, -129, *[-2052] * 8)),
+        ("short messages", (186, -129, *[60, -2000] * 50)),
     ):
-        assert (judge(Masque, (CLIENT(hello(name)),)) is not None) == is_masque, name
+        assert judge(TlsWebSocket, session(*sizes)) is None, why
 
 
 def test_cells_are_counted_whatever_the_segments_are() -> None:

@@ -44,7 +44,14 @@ def test_a_cut_reply_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", QUERY[:16], struct.pack("!6H", 1, 0x0100, 2, 0, 0, 0) + QUERY[12:], QUERY[:12] + b"\x40" + QUERY[13:]]
+    "data",
+    [
+        b"",
+        QUERY[:16],
+        QUERY[:2] + b"\x28" + QUERY[3:],
+        struct.pack("!6H", 1, 0x0100, 2, 0, 0, 0) + QUERY[12:],
+        QUERY[:12] + b"\x40" + QUERY[13:],
+    ],
 )
 def test_what_has_no_single_question_is_none(data: bytes) -> None:
     assert read_question(data) is None

@@ -55,11 +55,10 @@ def test_a_payload_that_begins_with_its_length_is_no_more_than_possible() -> Non
 
 
 def test_a_nonce_on_its_own_waits_and_the_rest_decides() -> None:
-    service = Service()
-    for seed in range(4):
-        tcp(*exchange(*PLAIN, seed=seed), service=service)
-    exempt_nonce = (CLIENT(b"\xffjkl\xf0jmo"), *exchange(16, 517, -8, -837, seed=8))
-    assert finding(*exempt_nonce, service=service) == PROBABLE
+    nonce = CLIENT(b"\xffjkl\xf0jmo")  # exempt, because more than half is printable
+    assert answers(nonce) == [Opinion.MORE]
+    assert finding(nonce, *exchange(16, 517, -837, 80, -255, 104)) == PROBABLE
+    assert answers(nonce, CLIENT(b"USER name\r\n" * 8), SERVER(b"PASS?\r\n" * 12))[-1] is Opinion.NO
 
 
 def test_a_server_that_is_not_noise_ends_it() -> None:
@@ -79,13 +78,23 @@ def test_an_upload_is_waited_for() -> None:
 # --- the service's history ----------------------------------------------------------------------------
 
 
-def test_the_fifth_noisy_flow_to_a_service_is_probable() -> None:
+def test_flows_to_one_service_show_together_what_one_does_not() -> None:
     service = Service()
     found = [finding(*exchange(*PLAIN, seed=seed), service=service) for seed in range(6)]
-    assert found == [POSSIBLE] * 4 + [PROBABLE] * 2
+    assert found[0] == POSSIBLE
+    assert found[-1] == PROBABLE
     evidence = tcp(*exchange(*PLAIN, seed=7), service=service)
     assert evidence
-    assert evidence.reason == "7 of the last 7 flows to this service were noise from the first byte on, both ways"
+    assert evidence.reason.startswith(
+        "the last 7 flows to this service were noise, and their bursts together like a TLS"
+    )
+
+
+def test_noise_in_short_messages_stays_possible_however_many_flows() -> None:
+    service = Service()
+    sizes = ((25, -168, 12, -389, 40, -20), (102, -19, 145, -27, 14, -58), (71, -9, 96, -300, 11, -84))
+    for seed in range(24):
+        assert finding(*exchange(*sizes[seed % 3], seed=seed), service=service) == POSSIBLE
 
 
 def test_one_ordinary_flow_among_the_last_eight_prevents_that() -> None:
@@ -116,7 +125,7 @@ def test_bursts_of_a_tls_handshake_are_probable() -> None:
     evidence = tcp(*exchange(633, -903, 114, -289, 139, -289))
     assert evidence
     assert (evidence.protocol, evidence.confidence, evidence.more) == ("fully-encrypted", Confidence.PROBABLE, False)
-    assert evidence.reason.startswith("noise both ways, in bursts like those of a TLS handshake: 633, -903, 114")
+    assert evidence.reason.startswith("noise both ways, in bursts like those of a TLS handshake that something")
 
 
 @pytest.mark.parametrize(
@@ -159,11 +168,35 @@ def test_shadowsocks_2022_with_a_client_hello_of_its_own() -> None:
     assert finding(*exchange(811, 552, -9000, 900)) == POSSIBLE
 
 
-def test_an_opening_as_long_as_only_obfs4s() -> None:
-    assert finding(*exchange(5063, -5970, 641)) == PROBABLE
-    assert finding(*exchange(2399, -5970, 641)) == POSSIBLE
-    assert finding(*exchange(8193, -5970, 641)) == POSSIBLE
-    assert finding(*exchange(5063, -140, 641)) == POSSIBLE
+def test_salts_on_their_own() -> None:
+    assert finding(*exchange(32, 50, 113, -32, -270)) == ("shadowsocks", "probable")
+    assert finding(*exchange(32, 50, 113, -33, -270)) == POSSIBLE
+    assert finding(*exchange(32, -32, 50, -113, 90)) != ("shadowsocks", "probable"), "keys are exchanged in turn"
+
+
+def test_bursts_of_obfs4_are_probable_without_the_name() -> None:
+    assert finding(*exchange(5063, -5970, 641, -1167)) == PROBABLE
+
+
+def test_a_bridges_table_of_lengths_gives_the_name() -> None:
+    service = Service()
+    found = [finding(*exchange(*sizes, seed=seed), service=service) for seed, sizes in enumerate(TABLE)]
+    assert found[0] == POSSIBLE
+    assert found[-1] == ("obfs4", "probable")
+
+
+TABLE = (
+    (807, -300, 185, -523, 878, -906),
+    (350, -410, 523, -185, 1169, -878),
+    (690, -700, 906, -1169, 283, -283),
+)
+"Handshakes whose lengths show nothing, then lengths out of six."
+
+
+def test_key_exchange_and_frames_are_no_noise() -> None:
+    keys = (CLIENT(noise(64)), SERVER(noise(64, seed=1)))
+    said = (*keys, CLIENT(b"\x00\x50" + noise(80)), SERVER(b"\x00\x60" + noise(96)))
+    assert answers(*said)[-1] is Opinion.NO
 
 
 def test_compressed_files_are_noise_only_at_first() -> None:

@@ -4,7 +4,7 @@ from middlebox.detect.http_heads import is_response_begun, read_head
 
 
 def test_a_head_is_read_once_it_is_whole() -> None:
-    request = b"\r\nGET /a b HTTP/1.1\r\nHost: example.org\r\nUPGRADE:  h2c , WebSocket\r\n\r\nbody"
+    request = b"\r\n\r\nGET /a b HTTP/1.1\r\nHost: example.org\r\nUPGRADE:  h2c , WebSocket\r\n\r\nbody"
     head = read_head(request)
     assert head
     assert head.words == (b"GET", b"/a b", b"HTTP/1.1")

@@ -5,7 +5,8 @@ import zlib
 
 import pytest
 
-from middlebox.detect.randomness import bits_per_byte, heads_vary, is_framed, seems_random
+from middlebox.detect.base import Conversation
+from middlebox.detect.randomness import Framing, bits_per_byte, heads_vary, is_framed, seems_random
 from tests.detect.sample import noise
 
 TEXT = "".join(random.Random(3).choices("abcdefghij ,.\n", k=20_000)).encode()
@@ -50,6 +51,7 @@ def test_bits_per_byte() -> None:
         b"\x00\x00\x00\x60" + noise(96),
         b"\x60\x00\x00\x00" + noise(96),
         b"\x05\x00\x61" + noise(97),
+        b"\x60\x00\x00\x00\x07\x00\x00\x00" + noise(96),
         b"GAME\x00\x00\x01\x2c" + noise(300),
         b"\x00\x10" + noise(16) + b"\x01\x2c" + noise(300) + b"\x00\x01x",
     ],
@@ -66,6 +68,30 @@ def test_lengths_that_do_not_fit(said: bytes) -> None:
 
 def test_noise_is_hardly_ever_framed() -> None:
     assert sum(is_framed(noise(300, seed=seed)) for seed in range(2000)) <= 8
+
+
+def framed(*said: tuple[bool, bytes]) -> list[bool]:
+    """What Framing says to a conversation of these packets."""
+    talk, framing, found = Conversation(), Framing(), []
+    for from_client, data in said:
+        talk.data, talk.from_client = data, from_client
+        talk.client, talk.server = talk.client + data * from_client, talk.server + data * (not from_client)
+        found.append(framing.has_ended_framed(talk))
+    return found
+
+
+def test_a_framed_stretch_is_told_when_the_other_side_speaks() -> None:
+    first, rest = b"\x01\x2c" + noise(100), noise(200)
+    assert framed((True, first), (True, rest), (False, noise(50))) == [False, False, True]
+
+
+def test_keys_first_and_frames_later_are_told() -> None:
+    said = [(True, noise(32)), (False, noise(32)), (True, b"\x00\x50" + noise(80)), (False, noise(90))]
+    assert framed(*said) == [False, False, False, True]
+
+
+def test_a_stretch_cut_off_by_the_limit_is_not_judged() -> None:
+    assert framed((True, b"\x3f\xfe" + noise(16_382)), (False, noise(50))) == [False, False]
 
 
 def test_heads_of_noise_vary() -> None:

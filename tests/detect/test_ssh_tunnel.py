@@ -62,6 +62,9 @@ def test_a_forwarded_connection_is_possible_until_it_is_accepted() -> None:
     evidence = tcp(ask(FORWARD))
     assert evidence
     assert (evidence.confidence, evidence.more) == (Confidence.POSSIBLE, True)
+    evidence = tcp(ask(FORWARD), *[answer(230)] * 6)
+    assert evidence
+    assert evidence.confidence is Confidence.POSSIBLE
     evidence = tcp(ask(FORWARD), answer(230), answer(CONFIRMATION))
     assert evidence
     assert (evidence.confidence, evidence.more) == (Confidence.PROBABLE, False)

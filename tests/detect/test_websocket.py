@@ -8,7 +8,7 @@ from middlebox.detect.websocket import WebSocket
 from middlebox.evidence import Confidence, Evidence
 from tests.detect.conversations import CLIENT, SERVER, Message, last_evidence, stream
 from tests.detect.sample import noise
-from tests.detect.samples_clear_proxies import ACCEPTED, WEBSOCKET, frame
+from tests.detect.samples_clear_proxies import ACCEPTED, CHROME_HELLO, TLS_ANSWER, WEBSOCKET, frame
 
 
 def tcp(
@@ -106,3 +106,16 @@ def test_an_answer_of_another_protocol_confirms_no_tunnel() -> None:
 
 def test_what_is_no_frame_ends_the_reading() -> None:
     assert said(tcp(CLIENT(b"\xf7" + noise(300)), SERVER(b"\x05" + noise(300)))) == WEB
+
+
+def test_a_connection_behind_a_header_makes_a_tunnel_probable() -> None:
+    asked, answered = (
+        noise(60) + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 3,
+        noise(38) + b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n" * 3,
+    )
+    for client, server, inner in ((asked, answered, "http"), (noise(60) + CHROME_HELLO, noise(38) + TLS_ANSWER, "tls")):
+        evidence = tcp(CLIENT(frame(client, masked=True)), SERVER(frame(server)))
+        assert said(evidence) == NOISY
+        assert evidence
+        assert evidence.facts["websocket.inner"] == inner
+    assert said(tcp(CLIENT(frame(asked, masked=True)), SERVER(frame(b"\x82\x01text\x00\x00" * 10)))) == WEB

@@ -257,7 +257,7 @@ def _session(kind: str, address: str, port: int) -> Any:
     policy = 0 if encrypted else 2  # pe_forced, pe_disabled
     return libtorrent.session(
         {
-            "listen_interfaces": f"{address}:{port}", "outgoing_interfaces": "",
+            "listen_interfaces": f"{address}:{port}", "outgoing_interfaces": address,
             "enable_dht": kind == "bittorrent-dht", "dht_bootstrap_nodes": "",
             "dht_restrict_routing_ips": False, "dht_restrict_search_ips": False,
             "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,

@@ -321,7 +321,14 @@ class Servers:
             "MaxStartups 200:30:300\nPrintMotd no\nUseDNS no\n",
         )
         self.host.must("mkdir", "-p", "/run/sshd")
-        return self.host.start("sshd", "/usr/sbin/sshd", "-D", "-e", "-f", configuration)
+        # Whoever logs in gets an empty home and a plain shell: root's own start-up files may do anything, or hang.
+        # Each program on a host has a mount namespace of its own, so only sshd sees this.
+        home = self._directory("home")
+        accounts = Path("/etc/passwd").read_text(encoding="utf-8").splitlines()
+        accounts = [f"root:x:0:0:root:{home}:/bin/sh" if line.startswith("root:") else line for line in accounts]
+        passwd = self._write("passwd", "\n".join(accounts) + "\n")
+        command = 'mount --bind "$0" /etc/passwd && exec "$@"'
+        return self.host.start("sshd", "sh", "-c", command, passwd, "/usr/sbin/sshd", "-D", "-e", "-f", configuration)
 
     def _rsync(self) -> Process:
         configuration = self._write(
