@@ -112,7 +112,7 @@ VPN_CAPTURES = [path for path in DESCRIBED if CATEGORY_OF[description(path)["flo
 
 def is_asked(flow: dict[str, Any]) -> bool:
     """Whether the flow's description says what it should be called."""
-    return flow["truth"] != ["unknown"] and "known_miss" not in flow
+    return "unknown" not in flow["truth"] and "known_miss" not in flow
 
 
 def is_named(event: Event, flow: dict[str, Any]) -> bool:
