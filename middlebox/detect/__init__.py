@@ -65,6 +65,7 @@ from middlebox.detect.lisp import Lisp
 from middlebox.detect.llmnr import Llmnr
 from middlebox.detect.masque import Masque
 from middlebox.detect.mdns import Mdns
+from middlebox.detect.meek import Meek
 from middlebox.detect.memcached import Memcached
 from middlebox.detect.mkcp import Mkcp
 from middlebox.detect.modbus import Modbus
@@ -293,6 +294,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     QuicProxies,
     ShadowTls,
     Snowflake,
+    Meek,
     TlsInTls,
     TlsTunnel,
     TlsWebSocket,

@@ -17,6 +17,8 @@ class Sample:
     messages: tuple[Message, ...]
     protocol: str
     confidence: Confidence
+    times: tuple[float, ...] = ()
+    "When each message came, in seconds; one every 10 ms unless told."
 
 
 def lookalike(name: str, transport: int, *messages: Message, truly: str = "unknown") -> Sample:
