@@ -137,6 +137,7 @@ from middlebox.detect.tls_in_tls import TlsInTls
 from middlebox.detect.tls_tunnel import TlsTunnel
 from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
+from middlebox.detect.trojan import Trojan
 from middlebox.detect.ultrasurf import UltraSurf
 from middlebox.detect.utp import Utp
 from middlebox.detect.vless import Vless
@@ -247,6 +248,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     FullyEncrypted,
     Mkcp,
     SimpleObfs,
+    Trojan,
     Vless,
     VMess,
     # Message brokers
