@@ -11,6 +11,7 @@ FLOWS ?= 5000
 SEED ?= 1
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RUN := .venv/bin
+ORDINARY ?= build/ordinary
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ install: .venv/installed ## Install the package and its tools into .venv
 		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq -y --no-install-recommends python3 >/dev/null; }
 	@$(SUDO) python3 middlebox/lab/install.py build
 	python3 -m venv .venv
-	$(RUN)/pip install --quiet --editable '.[lab,dev,accuracy]'
+	$(RUN)/pip install --quiet --editable '.[lab,dev,accuracy,ordinary,training]'
 	@touch $@
 
 format: install ## Format the code
@@ -46,25 +47,25 @@ test-fast: install ## Tests that need no root and no network: seconds
 test: check ## Every test there is: pure, kernel, rules, lab, Docker
 	@$(SUDO) python3 middlebox/lab/install.py netns
 	@$(SUDO) python3 middlebox/lab/install.py docker
+	@$(SUDO) python3 middlebox/lab/install.py ordinary
 	$(SUDO) $(RUN)/pytest
 
 lab: install ## Real clients through a real gateway: make lab SCENARIO=default DRIVER=docker|netns
 	@$(SUDO) python3 middlebox/lab/install.py $(DRIVER)
 	$(SUDO) $(RUN)/middlebox lab run $(SCENARIO) --driver $(DRIVER)
 
-accuracy: install ## Measure every detector on every labelled capture: docs/accuracy.md, build/accuracy.html
+accuracy: install ## Measure every detector on labelled captures and on what `make ordinary` made: docs/accuracy.md
 	@$(SUDO) python3 middlebox/lab/install.py accuracy
 	$(RUN)/python -m middlebox.accuracy $(patsubst %/manifest.jsonl,%,$(filter-out %/hostile/manifest.jsonl,$(LABELLED))) \
-	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED)))
+	    $(patsubst %/manifest.jsonl,--hostile %,$(filter %/hostile/manifest.jsonl,$(LABELLED))) \
+	    $(patsubst %/truth.jsonl,--ordinary %,$(wildcard $(ORDINARY)/truth.jsonl))
 
 models: install ## Train the models again from training/flows/: middlebox/detect/models/, docs/models/
-	$(RUN)/pip install --quiet --editable '.[training]'
 	$(RUN)/python training/train.py
 	$(RUN)/ruff format --quiet middlebox/detect/models
 
 ordinary: install ## Ordinary traffic by real programs, with the truth about it: make ordinary FLOWS=100000 SEED=1
 	@$(SUDO) python3 middlebox/lab/install.py ordinary
-	@$(RUN)/pip install --quiet --editable '.[lab,dev,ordinary]'
 	$(SUDO) $(RUN)/python -m middlebox.lab.ordinary --flows $(FLOWS) --seed $(SEED) --out build/ordinary
 
 clean: ## Remove what was built, installed into .venv or cached

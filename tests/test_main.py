@@ -105,7 +105,7 @@ def test_protocols_as_json_and_as_table(run):
     status, output, _ = run("protocols", "--format", "jsonl")
     records = {record["protocol"]: record for record in map(json.loads, output.splitlines())}
     assert status == 0
-    assert [found["detector"] for found in records["wireguard"]["detectors"]] == ["wireguard"]
+    assert [found["detector"] for found in records["fastd"]["detectors"]] == ["fastd"]
     assert records["tor"]["category"] == "anonymity"
     status, output, _ = run("protocols")
     assert status == 0

@@ -34,6 +34,7 @@ from middlebox.accuracy.score import (
 )
 from middlebox.accuracy.speed import ROUNDS, Worst
 from middlebox.accuracy.truth import Trust
+from middlebox.lab.result import wilson_interval
 from middlebox.protocols import CATEGORY_OF
 
 CONFUSION, RECALL, EARLY = "accuracy-confusion.svg", "accuracy-recall.svg", "accuracy-packets.svg"
@@ -83,6 +84,7 @@ def sections(findings: Findings) -> list[Section]:
         _pairs(outcomes),
         Section("How early", _early_text(scores), None, EARLY),
         _collateral(findings),
+        _bulk(findings.bulk),
         _settling(outcomes),
         _speed(findings),
         _published(),
@@ -266,6 +268,34 @@ def _collateral(findings: Findings) -> Section:
             rows,
         ),
     )
+
+
+def _bulk(outcomes: Sequence[Outcome]) -> Section | None:
+    """What the generator's flows were called, by what they truly are."""
+    if not outcomes:
+        return None
+    called: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for outcome in outcomes:
+        if outcome.category in REFUSED_KINDS - {"encrypted-dns"} and outcome.flow is not None:
+            called[outcome.name, outcome.level or ""][outcome.flow.label] += 1
+    tls = sum("tls" in outcome.names_seen for outcome in outcomes)
+    rows: list[tuple[Cell, ...]] = [
+        (name, level, labels.total(), share(wilson_interval(labels.total(), len(outcomes))), _top(labels))
+        for (name, level), labels in sorted(called.items(), key=lambda item: -item[1].total())
+    ]
+    kinds = Counter(outcome.flow.label for outcome in outcomes if outcome.flow is not None)
+    return Section(
+        "Ordinary traffic in bulk",
+        f"{len(outcomes)} flows of {len(kinds)} kinds that real programs made in the lab (`make ordinary`), {tls} of them over TLS. "
+        "Each name that is a VPN, proxy, anonymity network or tunnel, how often it was given, and to what. The kinds "
+        f"`custom-*` and `file-*` ({sum(count for kind, count in kinds.items() if kind.startswith(('custom-', 'file-')))} flows) "
+        "are made to look random: they are what the five rules of USENIX Security 2023 cannot tell from a proxy.",
+        Table(("Name", "Level", "Flows", "Share", "Truly"), rows),
+    )
+
+
+def _top(counts: Counter[str]) -> str:
+    return ", ".join(f"{label} {count}" for label, count in counts.most_common(5))
 
 
 def _collateral_row(found: Collateral) -> tuple[Cell, ...]:

@@ -93,6 +93,22 @@ def read_manifests(directory: Path) -> Iterator[LabelledCapture]:
             yield LabelledCapture(path, f"{directory.name}/{entry['file']}", directory.name, trust, family, flows)
 
 
+def read_truth(directory: Path) -> Iterator[LabelledCapture]:
+    """Recordings of the lab's traffic generator: `truth.jsonl`, one JSON object a flow, beside the captures."""
+    flows: dict[str, list[LabelledFlow]] = {}
+    with (directory / "truth.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            flow = json.loads(line)
+            if flow["kind"] != "noise":
+                flows.setdefault(flow["file"], []).append(_manifest_flow(flow, None))
+    for name, of_file in sorted(flows.items()):
+        path = directory / name
+        if path.is_file():
+            yield LabelledCapture(
+                path, f"{directory.name}/{name}", directory.name, Trust.TRUTH, "ordinary", tuple(of_file)
+            )
+
+
 def _manifest_flow(flow: dict[str, object], accept_of_capture: frozenset[str] | None) -> LabelledFlow:
     label, kind = str(flow["label"]), str(flow["kind"])
     if names_a_provider_only(label):

@@ -65,6 +65,7 @@ from middlebox.detect.lisp import Lisp
 from middlebox.detect.llmnr import Llmnr
 from middlebox.detect.masque import Masque
 from middlebox.detect.mdns import Mdns
+from middlebox.detect.meek import Meek
 from middlebox.detect.memcached import Memcached
 from middlebox.detect.mkcp import Mkcp
 from middlebox.detect.modbus import Modbus
@@ -136,6 +137,7 @@ from middlebox.detect.tls_in_tls import TlsInTls
 from middlebox.detect.tls_tunnel import TlsTunnel
 from middlebox.detect.tls_websocket import TlsWebSocket
 from middlebox.detect.tor import Tor
+from middlebox.detect.trojan import Trojan
 from middlebox.detect.ultrasurf import UltraSurf
 from middlebox.detect.utp import Utp
 from middlebox.detect.vless import Vless
@@ -246,6 +248,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     FullyEncrypted,
     Mkcp,
     SimpleObfs,
+    Trojan,
     Vless,
     VMess,
     # Message brokers
@@ -293,6 +296,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     QuicProxies,
     ShadowTls,
     Snowflake,
+    Meek,
     TlsInTls,
     TlsTunnel,
     TlsWebSocket,

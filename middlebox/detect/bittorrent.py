@@ -1,6 +1,7 @@
 """BitTorrent in clear: handshakes of peers over TCP (BEP 3), the DHT (BEP 5), UDP trackers (BEP 15), local discovery.
 
-The one rule: `confirmed` needs the other side to repeat the torrent's hash, or a transaction id of a request.
+The one rule: `confirmed` needs the other side to repeat the torrent's hash (or to
+change to its other one when that was offered), or a transaction id of a request.
 """
 
 from typing import ClassVar
@@ -12,6 +13,8 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 PEER_START = b"\x13BitTorrent protocol"
 _INFO_HASH = slice(28, 48)
 "After the name and 8 reserved bytes (BEP 3, peer protocol)."
+_LAST_RESERVED, _UPGRADES = 27, 0x10
+"A torrent of both versions has two hashes: with this bit set, the answer may name the other one (BEP 52)."
 _HANDSHAKE_BYTES = 48
 "What is needed of it; the peer's own id follows later when a proxy splits it."
 _KRPC_STARTS = (b"d1:ad2:id20:", b"d1:rd2:id20:", b"d1:el", b"d2:ip6:", b"d2:ip18:", b"d2:roi", b"d1:ei")
@@ -45,9 +48,12 @@ class BitTorrent(DatagramExchange):
                 return Opinion.NO
         hashes = [side[_INFO_HASH] for side in (talk.client, talk.server) if len(side) >= _HANDSHAKE_BYTES]
         if len(hashes) == 2:
-            if hashes[0] != hashes[1]:
-                return Opinion.NO
-            return Evidence("bittorrent", Confidence.CONFIRMED, "both peers' handshakes name the same torrent")
+            if hashes[0] == hashes[1]:
+                return Evidence("bittorrent", Confidence.CONFIRMED, "both peers' handshakes name the same torrent")
+            if talk.client[_LAST_RESERVED] & _UPGRADES or talk.server[_LAST_RESERVED] & _UPGRADES:
+                reason = "both peers' handshakes, one of which offers the torrent's other hash"
+                return Evidence("bittorrent", Confidence.CONFIRMED, reason)
+            return Opinion.NO
         if not hashes or self._given is not None:
             return Opinion.MORE
         self._given = Confidence.PROBABLE

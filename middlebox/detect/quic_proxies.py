@@ -39,12 +39,12 @@ _TCP_ALPNS = frozenset({"h2", "http/1.1", "http/1.0", "spdy/3.1"})
 "Application protocols that are defined over TCP (IANA, TLS ALPN Protocol IDs)."
 _CHROME_DATAGRAM_FRAME_SIZE = 65_536
 "What Chrome announces."
-_FIRST_FLIGHT_BYTES = range(1_270, 1_290)
-"Datagrams with which a quic-go server answers, 1280 bytes. Other servers that browsers meet send 1200 to 1252."
+_LEAST_FLIGHT_BYTES, _FLIGHT_BYTES = 1_190, range(1_270, 1_290)
+"The server's first long datagram; of quic-go it has 1280 bytes, of other servers that browsers meet 1200 to 1252."
 _LARGEST_DATAGRAM = 1_452
 "Where quic-go's search for the MTU ends."
-_PROBES_NEEDED = 2
-"Steps of the search, which halves what is left each time."
+_STEPS_NEEDED = 2
+"Steps of the search, which halves what is left each time; the client's must be among them."
 _MOST_DATAGRAMS = 32
 "As long as the engine looks, a search may show."
 
@@ -64,16 +64,16 @@ class QuicProxies(Detector):
     )
     builds_on: ClassVar[tuple[str, ...]] = ("quic",)
 
-    __slots__ = ("_asker", "_datagrams", "_hello", "_is_answered", "_largest", "_probes")
+    __slots__ = ("_asker", "_datagrams", "_hello", "_is_answered", "_largest", "_steps")
 
     def __init__(self) -> None:
         self._hello = QuicHello()
         self._asker: bool | None = None
         "Which side sent the hello."
         self._datagrams = 0
-        self._largest = 0
-        "Bytes of the largest datagram that the client has sent."
-        self._probes = 0
+        self._largest = [0, 0]
+        "Bytes of the largest datagram from the server and from the client, in this connection's roles."
+        self._steps = [0, 0]
         "Steps of quic-go's MTU search."
         self._is_answered = False
 
@@ -85,15 +85,14 @@ class QuicProxies(Detector):
         is_asking = talk.from_client == self._asker
         if not self._hello.is_over:
             return self._read_hello(talk.data) if is_asking else Opinion.MORE
-        if is_asking:
-            return self._follow(talk.size)
-        if not self._is_answered and talk.size >= _FIRST_FLIGHT_BYTES.start - 80:
+        if not self._is_answered and not is_asking and talk.size >= _LEAST_FLIGHT_BYTES:
             self._is_answered = True
-            return Opinion.MORE if talk.size in _FIRST_FLIGHT_BYTES else Opinion.NO
-        return Opinion.MORE if self._datagrams < _MOST_DATAGRAMS else Opinion.NO
+            self._largest[False] = talk.size
+            return Opinion.MORE if talk.size in _FLIGHT_BYTES else Opinion.NO
+        return self._follow(talk.size, is_asking=is_asking)
 
     def _read_hello(self, datagram: bytes) -> Answer:
-        self._largest = max(self._largest, len(datagram))
+        self._largest[True] = max(self._largest[True], len(datagram))
         hello = self._hello.read(datagram)
         if hello is None:
             return Opinion.NO if self._hello.is_over else Opinion.MORE
@@ -102,16 +101,17 @@ class QuicProxies(Detector):
             return evidence
         return Opinion.MORE if parameters.get(_MAX_DATAGRAM_FRAME_SIZE) == _CHROME_DATAGRAM_FRAME_SIZE else Opinion.NO
 
-    def _follow(self, size: int) -> Answer:
-        """Compare a datagram that is larger than all before with the next step of the search."""
-        if size > self._largest:
-            if size != (self._largest + _LARGEST_DATAGRAM) // 2:
+    def _follow(self, size: int, *, is_asking: bool) -> Answer:
+        """Compare a datagram that is larger than all before from its side with the next step of the search."""
+        largest = self._largest[is_asking]
+        if size > largest > 0:
+            if size != (largest + _LARGEST_DATAGRAM) // 2:
                 return Opinion.NO
-            self._largest = size
-            self._probes += 1
-        if self._probes == _PROBES_NEEDED:
-            reason = "the ClientHello is Chrome's, but the packets grow by the MTU search of the library quic-go"
-            return Evidence("quic-tunnel", Confidence.PROBABLE, reason)
+            self._largest[is_asking] = size
+            self._steps[is_asking] += 1
+            if self._steps[True] and sum(self._steps) >= _STEPS_NEEDED:
+                reason = "the ClientHello is Chrome's, but its packets grow by the MTU search of the library quic-go"
+                return Evidence("quic-tunnel", Confidence.PROBABLE, reason)
         return Opinion.MORE if self._datagrams < _MOST_DATAGRAMS else Opinion.NO
 
 

@@ -37,7 +37,7 @@ class Snowflake(Detector):
     protocols: ClassVar[tuple[str, ...]] = ("snowflake",)
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
-    packets_needed: ClassVar[int] = 9
+    packets_needed: ClassVar[int] = 10
     misses: ClassVar[str] = "Clients with a newer Pion, whose handshake is like any other's, and flows joined later."
     builds_on: ClassVar[tuple[str, ...]] = ("dtls",)
 

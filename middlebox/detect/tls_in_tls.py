@@ -72,6 +72,12 @@ _LEAST_BYTES = 9
 "Shorter records are not counted: headers of WebSocket or AnyTLS frames that are written on their own."
 _HTTP2_FRAMES = frozenset({9, 13, 17})
 "SETTINGS acknowledgement, WINDOW_UPDATE, PING with their headers (RFC 9113 section 6)."
+_HTTP2_PAIRS = frozenset({18, 22, 26, 30, 34})
+"Two of them in one record."
+_HTTP2_FRAMING = (9, 22)
+"The header of a DATA frame, also with a WINDOW_UPDATE in the same record."
+_HTTP2_AND_PROXY_HEADER = 27
+"The former and VLESS's header, the shortest: version, user (16), addons' length (VLESS, request)."
 _TURNS, _TURNS_HTTP2 = 4, 7
 """The client's turns that are looked at: a handshake may come after a WebSocket upgrade, a CONNECT request or a SOCKS
 greeting; among the streams of HTTP/2 it may come after a few others."""
@@ -201,7 +207,7 @@ class TlsInTls(Detector):
             return self._conclude() if turns and turns[-1][0] < 0 else ""
         if abs(size) < _LEAST_BYTES:
             return ""
-        if abs(size) in _HTTP2_FRAMES:
+        if abs(size) in _HTTP2_FRAMES or (self._is_http2 and abs(size) in _HTTP2_PAIRS):
             self._is_http2 = True
             return ""
         if turns and (turns[-1][0] > 0) == (size > 0):
@@ -223,9 +229,17 @@ class TlsInTls(Detector):
         if asked not in _HELLO or flight not in _FLIGHT or not self._is_first_request():
             return None
         surplus = asked - _PADDED_HELLO
-        for lengths, is_tls13 in ((_FINISHED_TLS13, True), (_FINISHED_TLS12, False)):
-            if 0 <= surplus <= _MOST_SURPLUS and any(0 <= one + surplus - size <= _SURPLUS_STEP for one in lengths):
-                return _Candidate(asked, flight, size, Finding.STRONG, is_tls13, False)
+        if 0 <= surplus <= _MOST_SURPLUS:
+            for lengths, is_tls13 in ((_FINISHED_TLS13, True), (_FINISHED_TLS12, False)):
+                if any(0 <= one + surplus - size <= _SURPLUS_STEP for one in lengths):
+                    return _Candidate(asked, flight, size, Finding.STRONG, is_tls13, False)
+            # A stream's first message has the proxy's header as well.
+            if (
+                self._is_http2
+                and surplus >= _HTTP2_AND_PROXY_HEADER
+                and any(size - one in _HTTP2_FRAMING for one in _FINISHED_TLS13)
+            ):
+                return _Candidate(asked, flight, size, Finding.STRONG, True, False)
         # Later requests in HTTP/2 are short, too, and under TLS 1.2 the lengths are not exact.
         if self._is_http2 or not self._cover.is_tls13:
             return None

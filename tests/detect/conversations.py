@@ -4,7 +4,7 @@ A message is `(from_client, bytes)`; `CLIENT(b"...")` and `SERVER(b"...")` make 
 one's names hears that one first, as in the engine, and is fed from the packet on which the name was found.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from middlebox.detect import DETECTORS
 from middlebox.detect.base import SIZES_LIMIT, STREAM_LIMIT, Conversation, Detector
@@ -38,13 +38,18 @@ def datagrams(detector: Detector, messages: Iterable[Message], *, spacing: float
 
 
 def stream(
-    detector: Detector, messages: Iterable[Message], *, segment: int = 1460, midstream: bool = False
+    detector: Detector,
+    messages: Iterable[Message],
+    *,
+    segment: int = 1460,
+    midstream: bool = False,
+    times: Sequence[float] = (),
 ) -> Iterator[Answer]:
     """Feed each message as a run of TCP segments of at most `segment` bytes; yield every answer."""
     talk = Conversation(midstream=midstream)
     forerunners = _Forerunners(detector)
     number = 0
-    for from_client, data in messages:
+    for index, (from_client, data) in enumerate(messages):
         for start in range(0, len(data), segment):
             number += 1
             piece = data[start : start + segment]
@@ -55,7 +60,7 @@ def stream(
                 room = STREAM_LIMIT - len(talk.server)
                 talk.server += piece[:room]
             talk.data, talk.from_client, talk.packet, talk.size = piece, from_client, number, len(piece)
-            talk.now = number * 0.01
+            talk.now = times[index] if times else number * 0.01
             _note_size(talk)
             if not forerunners.have_found_a_name(talk):
                 continue

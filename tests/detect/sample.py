@@ -17,11 +17,13 @@ class Sample:
     messages: tuple[Message, ...]
     protocol: str
     confidence: Confidence
+    times: tuple[float, ...] = ()
+    "When each message came, in seconds; one every 10 ms unless told."
 
 
-def lookalike(name: str, transport: int, *messages: Message) -> Sample:
-    """An exchange that no detector may call confirmed."""
-    return Sample(name, transport, messages, "unknown", Confidence.POSSIBLE)
+def lookalike(name: str, transport: int, *messages: Message, truly: str = "unknown") -> Sample:
+    """An exchange that no detector may call confirmed, but those of the protocol that it truly is."""
+    return Sample(name, transport, messages, truly, Confidence.POSSIBLE)
 
 
 def noise(size: int, seed: int | None = None) -> bytes:

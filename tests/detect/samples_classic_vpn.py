@@ -456,6 +456,7 @@ LOOKALIKES: list[Sample] = [
             for number in range(1, 6)
             for side in (CLIENT, SERVER)
         ),
+        truly="openvpn",
     ),
     lookalike(
         "fastd", UDP, CLIENT(b"\xc8\x03\x00\x0c" + bytes(8) + noise(100)), SERVER(b"\xc8\x03\x00\x0c" + noise(9))
@@ -468,8 +469,8 @@ LOOKALIKES: list[Sample] = [
         CLIENT(pptp_data(1, 7, None, PPP_LCP)),
         SERVER(pptp_data(2, 3, 8, PPP_LCP)),
     ),
-    lookalike("https", TCP, *tls13(*TICKETS, 120, -3200, 90, -400, 95, -16000)),
-    lookalike("websocket", TCP, *tls13(*TICKETS, 260, -130, 14, -48, 200, -20, 66, -62, 66, -62, 66, -62)),
+    lookalike("https", TCP, *tls13(*TICKETS, 120, -3200, 90, -400, 95, -16000), truly="tls"),
+    lookalike("websocket", TCP, *tls13(*TICKETS, 260, -130, 14, -48, 200, -20, 66, -62, 66, -62, 66, -62), truly="tls"),
     lookalike("records-that-do-not-fill", UDP, CLIENT(DTLS_HELLO + b"\0"), SERVER(DTLS_ANSWER + b"\0")),
     lookalike("dtls-unfitting-answer", UDP, CLIENT(DTLS_HELLO), SERVER(dtls_record(dtls_server_hello(0x002F)))),
 ]

@@ -46,6 +46,12 @@ def dtls_data(number: int) -> bytes:
     return dtls_record(noise(200, number), content_type=23, epoch=1, sequence=number)
 
 
+MEEK_POLLS = (290, -260) * 6
+"A meek client that has nothing to say, and a server that has no more."
+_BEFORE = tuple(0.01 * number for number in range(len(handshake())))
+MEEK_TIMES = _BEFORE + tuple(0.1 + at + late for at in (0.0, 0.1, 0.25, 0.475, 0.8125, 1.31875) for late in (0.0, 0.0))
+"Each poll is answered at once, and the pause after it is 1.5 times the one before: 100 ms, 150 ms, 225 ms ..."
+
 TROJAN = (77 + 517, -836, 80, -255, 105, -3400)
 "As OpenSSL shakes hands through Trojan: its header and the ClientHello, the flight, the Finished, a ticket, a request."
 GO_IN_VLESS = (279, -2972, 93, -51, 147, -434)
@@ -65,6 +71,7 @@ TOR = (11, -2037, 1028, -514, 1028, -514)
 
 SAMPLES: dict[str, list[Sample]] = {
     "anytls": [Sample("anytls", TCP, session(*ANYTLS), "anytls", PROBABLE)],
+    "meek": [Sample("meek", TCP, session(*MEEK_POLLS), "meek", PROBABLE, times=MEEK_TIMES)],
     "quic_proxies": [
         Sample("hysteria", UDP, (CLIENT(quic_hello(b"h3", **HYSTERIA)), QUIC_ANSWER), "hysteria", PROBABLE),
         Sample("hysteria1", UDP, (CLIENT(quic_hello(b"hysteria", **GO_HTTP3)),), "hysteria", PROBABLE),

@@ -77,6 +77,10 @@ KCPTUN = exchange(60, 256, -52, -274, 84, 52, -52, 60, 84, 257, 52, 60, -489, 69
 MKCP_WITH_SEED = exchange(289, -49, -49, -443, 49, 44, 49, 122, -49, -44)
 
 
+TROJAN_HEADER = b"0123456789abcdef" * 3 + b"01234567\r\n\x01\x03\x0bexample.org\x00\x50\r\n"
+"The hash of a password, then: connect to example.org, port 80."
+
+
 SAMPLES: dict[str, list[Sample]] = {
     "encrypted_datagrams": [
         Sample("hysteria-salamander", UDP, HYSTERIA, "hysteria", Confidence.PROBABLE),
@@ -138,6 +142,16 @@ SAMPLES: dict[str, list[Sample]] = {
         ),
         Sample("simple-obfs-tls-unanswered", TCP, (CLIENT(OBFS_HELLO),), "simple-obfs", Confidence.PROBABLE),
     ],
+    "trojan": [
+        Sample(
+            "trojan-clear",
+            TCP,
+            (CLIENT(TROJAN_HEADER + CLEAR_REQUEST), SERVER(CLEAR_RESPONSE)),
+            "trojan",
+            Confidence.CONFIRMED,
+        ),
+        Sample("trojan-unanswered", TCP, (CLIENT(TROJAN_HEADER + CLEAR_REQUEST),), "trojan", Confidence.PROBABLE),
+    ],
     "vless": [
         Sample(
             "vless-http",
@@ -170,6 +184,7 @@ LOOKALIKES: list[Sample] = [
         TCP,
         CLIENT(OBFS_REQUEST.replace(b"Content-Length: 200", b"Sec-WebSocket-Version: 13")),
         SERVER(WEBSOCKET_RESPONSE),
+        truly="http",
     ),
     lookalike(
         "tls-ticket-first-resumed",

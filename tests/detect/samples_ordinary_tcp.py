@@ -432,6 +432,7 @@ LOOKALIKES: list[Sample] = [
         UDP,
         CLIENT(tlv(0x30, b"\x02\x01\x01\x04\x06public", tlv(0xA0, b"\x02\x01\x07"))),
         SERVER(tlv(0x30, b"\x02\x01\x01\x04\x06public", tlv(0xA2, b"\x02\x01\x07"))),
+        truly="snmp",
     ),
     lookalike(
         "iso-transport",

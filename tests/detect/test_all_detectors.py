@@ -30,6 +30,9 @@ def feed(kind: type[Detector], transport: int, messages: Sequence[Message], segm
 
 def feed_sample(kind: type[Detector], sample: Sample, segment: int = 1460) -> Iterator[Answer]:
     """What a new detector of this kind answers to a sample."""
+    if sample.times:
+        assert sample.transport == TCP
+        return stream(kind(), sample.messages, segment=segment, times=sample.times)
     return feed(kind, sample.transport, sample.messages, segment)
 
 

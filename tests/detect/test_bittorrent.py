@@ -18,6 +18,14 @@ def test_handshakes_must_name_one_torrent(segment: int) -> None:
     assert answers[-1] is Opinion.NO
 
 
+def test_a_torrent_of_both_versions_has_two_hashes() -> None:
+    offer = peer(1)[:27] + b"\x10" + peer(1)[28:]
+    other = peer(2)[:28] + noise(20, 6) + peer(2)[48:]
+    evidence = last_evidence(stream(BitTorrent(), [CLIENT(offer), SERVER(other)]))
+    assert evidence
+    assert evidence.reason == "both peers' handshakes, one of which offers the torrent's other hash"
+
+
 def test_encrypted_peers_are_not_told() -> None:
     assert list(stream(BitTorrent(), [CLIENT(noise(300, 4))])) == [Opinion.NO]
 

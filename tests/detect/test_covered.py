@@ -118,10 +118,15 @@ def test_socks_messages_must_follow_each_other() -> None:
 def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
     assert judge(TlsWebSocket, session(*WEB_SOCKET_DOWNLOAD)) is not None
     assert judge(TlsWebSocket, session(-249, 188, -249, -129, 34, *[7116] * 2)) is not None
+    apart = (6, 46, 8, 196, 6, 27, -2, -38, -4, -145, -2, -22)
+    assert judge(TlsWebSocket, session(189, -129, *apart)) is not None
     for why, sizes in (
+        ("headers of one side only", (189, -129, *apart[:-1])),
+        ("headers of the wrong length", (189, -129, *(8 if size == 6 else size for size in apart))),
         ("a browser's request", (430, -129, 255, *[-2052] * 8)),
         ("a server that tells its name", (186, -170, 255, *[-2052] * 8)),
         ("no answer in between", (186, 255, -129, *[-2052] * 8)),
+        ("a server that goes on by itself", (186, -129, *[-2052] * 8)),
         ("short messages", (186, -129, *[60, -2000] * 50)),
     ):
         assert judge(TlsWebSocket, session(*sizes)) is None, why

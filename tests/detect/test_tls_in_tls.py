@@ -90,6 +90,10 @@ def test_a_surplus_that_both_messages_share_counts() -> None:
 def test_in_http2_only_a_shared_surplus_counts() -> None:
     assert judge(session(*GRPC)) is not None
     assert judge(session(*(280 if size == 534 else size for size in GRPC))) is None
+    streams = (64, 54, -33, -22, 9, -42, 125, -13, -13, -150, 15, -12)
+    assert judge(session(*streams, 517 + 43, -13, -13, -780, 80 + 22, -13, -280, 799)) is not None
+    assert judge(session(*streams, 517 + 43, -13, -13, -780, 80 + 15, -13, -280, 799)) is None
+    assert judge(session(*streams, 517 + 22, -13, -13, -780, 80 + 9, -13, -280, 799)) is None
 
 
 def test_under_tls12_only_a_shared_surplus_counts() -> None:
