@@ -134,7 +134,7 @@ def test_websocket_needs_a_bare_upgrade_and_a_transfer() -> None:
 
 def test_a_server_that_speaks_first_in_tls_1_2_answers_no_upgrade() -> None:
     """Session tickets are handshake messages there: what comes first is HTTP/2's settings."""
-    download = (177, -129, *[-16_384] * 2)
+    download = (177, -129, 34, *[-16_384] * 2)
     assert judge(TlsWebSocket, handshake12() + data(download, 24)) is not None
     assert judge(TlsWebSocket, handshake12() + data((-40, *download), 24)) is None
 
