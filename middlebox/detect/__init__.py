@@ -32,6 +32,7 @@ from middlebox.detect.encrypted_datagrams import EncryptedDatagrams
 from middlebox.detect.enip import Enip
 from middlebox.detect.esp import Esp
 from middlebox.detect.ethereum import Ethereum
+from middlebox.detect.ethereum_discovery import EthereumDiscovery
 from middlebox.detect.fastd import Fastd
 from middlebox.detect.finger import Finger
 from middlebox.detect.fix import Fix
@@ -260,6 +261,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     Dcerpc,
     Diameter,
     Ethereum,
+    EthereumDiscovery,
     Finger,
     Fix,
     Ftp,

@@ -41,7 +41,7 @@ class Ethereum(Exchange):
 
     name: ClassVar[str] = "ethereum"
     protocols: ClassVar[tuple[str, ...]] = ("ethereum",)
-    misses: ClassVar[str] = "The discovery of peers over UDP, and connections joined after their start."
+    misses: ClassVar[str] = "Connections joined after their start."
     client_begins: ClassVar[bytes] = ANY_BYTE[:5]
     server_begins: ClassVar[bytes] = ANY_BYTE[:5]
     patience: ClassVar[int] = 1024

@@ -129,6 +129,17 @@ COAP_RESPONSE = b"\x64\x45\x00\x07toke" + b"\xc0\xff12:00"
 
 PROBABLE, CONFIRMED = Confidence.PROBABLE, Confidence.CONFIRMED
 
+
+def discovery(kind: int, content: bytes, number: int) -> bytes:
+    """A packet of Ethereum's discovery: hash, signature, type, an RLP list of up to 255 bytes."""
+    return noise(32, number) + noise(64, number + 1) + bytes([0, kind, 0xF8, len(content)]) + content
+
+
+DISCOVERY_ENDPOINT = b"\xcb\x84\xc0\x00\x02\x01\x82\x76\x5f\x82\x76\x5f"
+DISCOVERY_PING = discovery(1, b"\x04" + DISCOVERY_ENDPOINT * 4 + b"\x84\x65\x00\x00\x00", 5)
+DISCOVERY_PONG = discovery(2, DISCOVERY_ENDPOINT + b"\xa0" + DISCOVERY_PING[:32] + b"\x84\x65\x00\x00\x00", 7)
+
+
 SAMPLES: dict[str, list[Sample]] = {
     "mdns": [
         Sample("mdns-query", UDP, (CLIENT(dns(0, 0, PRINTER, rrtype=12)),), "mdns", PROBABLE),
@@ -163,6 +174,10 @@ SAMPLES: dict[str, list[Sample]] = {
     "dhcpv6": [Sample("dhcpv6", UDP, (CLIENT(DHCPV6_SOLICIT), SERVER(DHCPV6_ADVERTISE)), "dhcp", CONFIRMED)],
     "radius": [
         Sample("radius", UDP, (CLIENT(radius(1, 5, b"\x01\x05bob")), SERVER(radius(2, 5, b""))), "radius", CONFIRMED),
+    ],
+    "ethereum_discovery": [
+        Sample("discovery", UDP, (CLIENT(DISCOVERY_PING), SERVER(DISCOVERY_PONG)), "ethereum", CONFIRMED),
+        Sample("discovery-unanswered", UDP, (CLIENT(DISCOVERY_PING),), "ethereum", PROBABLE),
     ],
     "snmp": [
         Sample("snmp", UDP, (CLIENT(snmp(0xA0, 513)), SERVER(snmp(0xA2, 513))), "snmp", CONFIRMED),
