@@ -138,29 +138,46 @@ class Matcher:
         return compile_condition(condition, self.approvals.protocols, final_names=rule.action is Action.PASS)
 
 
-def compile_condition(condition: Condition, approvable: frozenset[str], *, final_names: bool = False) -> Check:
+def compile_condition(
+    condition: Condition,
+    approvable: frozenset[str],
+    *,
+    final_names: bool = False,
+    least: Confidence = Confidence.POSSIBLE,
+) -> Check:
     """Turn a condition into a function.
 
     Args:
         condition: What to check.
         approvable: Protocols for which approvals exist.
         final_names: Take the name of a carrier as UNKNOWN while a detector could still show what it carries.
+        least: The confidence that must hold together with the condition. A detector that never gets so far cannot make
+            it true, so nothing waits for it.
     """
     match condition:
         case Test():
-            return _compile_test(condition, approvable, final_names=final_names)
+            return _compile_test(condition, approvable, final_names=final_names, least=least)
         case All(parts):
-            checks = [compile_condition(part, approvable, final_names=final_names) for part in parts]
+            floor = max((_floor(part) for part in parts), default=least)
+            together = max(least, floor)
+            checks = [compile_condition(part, approvable, final_names=final_names, least=together) for part in parts]
             return lambda flow: min((check(flow) for check in checks), default=TRUE)
         case Any(parts):
-            checks = [compile_condition(part, approvable, final_names=final_names) for part in parts]
+            checks = [compile_condition(part, approvable, final_names=final_names, least=least) for part in parts]
             return lambda flow: max((check(flow) for check in checks), default=FALSE)
         case Not(part):
             inner = compile_condition(part, approvable, final_names=final_names)
             return lambda flow: TRUE - inner(flow)
 
 
-def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool) -> Check:
+def _floor(condition: Condition) -> Confidence:
+    """The confidence that a part of a conjunction asks for by itself."""
+    if isinstance(condition, Test) and condition.field == "confidence":
+        return min(value for value in condition.values if isinstance(value, Confidence))
+    return Confidence.POSSIBLE
+
+
+def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool, least: Confidence) -> Check:
     match test.field:
         case "src_ip":
             holds_source = in_networks(test.values)
@@ -178,11 +195,11 @@ def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool) 
             transports = frozenset(test.values)
             return lambda flow: TRUE if flow.transport_name in transports else FALSE
         case "protocol" | "app_proto":
-            return _protocol_check(frozenset(str(value) for value in test.values), final=final_names)
+            return _protocol_check(frozenset(str(value) for value in test.values), least, final=final_names)
         case "category":
             categories = frozenset(test.values)
             names = frozenset(name for name, category in CATEGORY_OF.items() if category in categories)
-            return _protocol_check(names, final=final_names)
+            return _protocol_check(names, least, final=final_names)
         case "confidence":
             return _confidence_check(min(value for value in test.values if isinstance(value, Confidence)))
         case "approved":
@@ -193,12 +210,15 @@ def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool) 
             return _fact_check((fact,), _text_predicate(test))
 
 
-def _protocol_check(names: frozenset[str], *, final: bool) -> Check:
+def _protocol_check(names: frozenset[str], least: Confidence, *, final: bool) -> Check:
     no_better_name = names | CARRIERS
 
     def check(flow: Subject) -> int:
         if flow.protocol not in names:
-            return UNKNOWN if any(not names.isdisjoint(detector.protocols) for detector in flow.pending) else FALSE
+            may_come = any(
+                detector.reaches >= least and not names.isdisjoint(detector.protocols) for detector in flow.pending
+            )
+            return UNKNOWN if may_come else FALSE
         if flow.protocol == "unknown":
             return UNKNOWN if flow.pending else TRUE
         if final and flow.protocol in CARRIERS:

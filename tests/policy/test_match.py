@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from middlebox.detect.base import Detector
-from middlebox.evidence import Confidence, Proof
+from middlebox.evidence import Confidence, Opinion, Proof
 from middlebox.policy.match import FALSE, TRUE, UNKNOWN, Matcher, compile_condition, in_networks
 from middlebox.policy.rule import Approval, Condition, Operator, Rule
 from middlebox.verdict import Action
-from tests.toys import GreedyToy, NameToy, VpnToy, asks, both, either, neither, policy, rule
+from tests.toys import GreedyToy, NameToy, VpnToy, asks, both, either, neither, policy, rule, toy
 
 NOTHING: frozenset[str] = frozenset()
 VALUES = (FALSE, UNKNOWN, TRUE)
@@ -408,3 +408,40 @@ def test_rules_below_the_one_that_matched_were_not_missed() -> None:
     close = rule("close", Action.DROP, VPN, asks("dest_port", 1194))
     assert near_misses(VPN_SEEN, rule("hit", Action.PASS, VPN), close) == []
     assert near_misses(VPN_SEEN, rule("note", Action.LOG, VPN), close)[0]["rule"] == "close"
+
+
+# --- a name and a least confidence together ----------------------------------------------------------
+
+STATISTICAL = toy("stat", lambda _: Opinion.MORE, protocols=("tls-in-tls",), reaches=Confidence.PROBABLE)
+SURE = toy("sure", lambda _: Opinion.MORE, protocols=("socks5",), reaches=Confidence.CONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("pending", "least", "value"),
+    [
+        ([STATISTICAL], Confidence.CONFIRMED, FALSE),
+        ([STATISTICAL], Confidence.PROBABLE, UNKNOWN),
+        ([STATISTICAL, SURE], Confidence.CONFIRMED, UNKNOWN),
+    ],
+)
+def test_nothing_waits_for_a_detector_that_never_gets_so_sure(
+    pending: list[type[Detector]], least: Confidence, value: int
+) -> None:
+    # A TLS flow, in which a detector still looks for a proxy: is it a proxy, at least so surely?
+    flow = Seen(protocol="tls", confidence=Confidence.CONFIRMED, pending=pending)
+    assert truth(both(asks("category", "proxy"), asks("confidence", least)), flow) == value
+    assert truth(both(asks("confidence", least), either(asks("protocol", "tls-in-tls", "socks5"))), flow) == value
+
+
+def test_a_name_alone_still_waits_for_every_detector() -> None:
+    flow = Seen(protocol="tls", confidence=Confidence.CONFIRMED, pending=[STATISTICAL])
+    assert truth(asks("category", "proxy"), flow) == UNKNOWN
+
+
+def test_a_rule_below_acts_while_a_statistical_detector_is_at_work() -> None:
+    vpns = rule("vpns", Action.DROP, asks("category", "proxy"), asks("confidence", Confidence.CONFIRMED))
+    site = rule("site", Action.RESET, asks("tls.sni", "blocked.example"))
+    flow = Seen(
+        protocol="tls", confidence=Confidence.CONFIRMED, facts={"tls.sni": "blocked.example"}, pending=[STATISTICAL]
+    )
+    assert judge(flow, vpns, site).rule is site
