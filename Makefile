@@ -48,6 +48,7 @@ test: check ## Every test there is: pure, kernel, rules, lab, Docker
 	@$(SUDO) python3 middlebox/lab/install.py netns
 	@$(SUDO) python3 middlebox/lab/install.py docker
 	@$(SUDO) python3 middlebox/lab/install.py ordinary
+	@$(SUDO) python3 middlebox/lab/install.py live
 	$(SUDO) $(RUN)/pytest
 
 lab: install ## Real clients through a real gateway: make lab SCENARIO=default DRIVER=docker|netns

@@ -3,7 +3,7 @@
 Rule of this file: standard library only, so that any Python can run it before anything else is there, and nothing to
 see when nothing is missing. Services that it installs are neither started nor enabled.
 
-    python3 middlebox/lab/install.py build|netns|docker|auto|ordinary|accuracy
+    python3 middlebox/lab/install.py build|netns|docker|auto|live|ordinary|accuracy
 """
 
 import contextlib
@@ -85,6 +85,18 @@ DOCKER: tuple[Need, ...] = (
     Need(("/usr/share/keyrings/debian-archive-keyring.gpg",), ("debian-archive-keyring",)),
 )
 
+LIVE: tuple[Need, ...] = (
+    *NETNS,
+    _program("microsocks"),
+    _program("tinyproxy"),
+    Need(("ss-server",), ("shadowsocks-libev",)),
+    Need(("stunnel4", "stunnel"), ("stunnel4",)),
+    _program("iodined", "iodine"),
+    _program("tincd", "tinc"),
+    _program("fastd"),
+)
+"For the tunnels and proxies that tests run through a live gateway (tests/lab/test_live_tunnels.py)."
+
 ACCURACY: tuple[Need, ...] = (_program("ndpiReader", "libndpi-bin"),)
 "What `make accuracy` compares with."
 
@@ -125,6 +137,8 @@ def main(arguments: list[str]) -> int:
             needs = NETNS
         case ["docker"]:
             needs = DOCKER
+        case ["live"]:
+            needs = LIVE
         case ["accuracy"]:
             needs = ACCURACY
         case ["ordinary"]:
