@@ -17,7 +17,7 @@ from middlebox.accuracy.pages import write_pages
 from middlebox.accuracy.report import Findings, draw, sections, shipped_figures
 from middlebox.accuracy.score import disagreements
 from middlebox.accuracy.speed import slowest
-from middlebox.accuracy.truth import LabelledCapture, read_descriptions, read_manifests
+from middlebox.accuracy.truth import LabelledCapture, read_descriptions, read_manifests, read_truth
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -37,9 +37,7 @@ def main(
         captures += read_manifests(directory)
     arguments = read_arguments(HERE / "arguments.yaml")
     measured = _measure(captures, "captures", jobs)
-    bulk = _measure(
-        [capture for directory in ordinary or [] for capture in read_manifests(directory)], "ordinary", jobs
-    )
+    bulk = _measure([capture for directory in ordinary or [] for capture in read_truth(directory)], "ordinary", jobs)
     ndpi = ask_ndpi(captures)
     if ndpi is None:
         print("ndpiReader is not installed (apt-get install libndpi-bin): its column stays empty", file=sys.stderr)
