@@ -23,8 +23,10 @@ _POLLS = 5
 "Polls in a row: four pauses, each 1.5 times the one before."
 _MOST_POLL_BYTES = 1_400
 "Ours: a request without a body is a request line and a few headers, and fits into a segment."
-_PATIENCE = 8
+_PATIENCE = 6
 "Requests of other lengths after which no polling is waited for."
+_MOST_BYTES = 8_192
+"Ours: bytes of the server after which the connection is not idle, so that downloads are let go."
 
 
 class Meek(Detector):
@@ -49,7 +51,7 @@ class Meek(Detector):
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 13
     misses: ClassVar[str] = (
-        "Connections that are never idle while they are looked at, polls over HTTP/2 that share records, "
+        "Connections that are not idle soon after they begin, polls over HTTP/2 that share records, "
         "and clients with other timers. Not tried on a real client: nobody packages one."
     )
     builds_on: ClassVar[tuple[str, ...]] = ("tls",)
@@ -87,7 +89,8 @@ class Meek(Detector):
                 f"{_POLLS} equal requests, equally answered, each after a pause half as long again as the one before"
             )
             return Evidence("meek", Confidence.PROBABLE, reason)
-        return Opinion.NO if self._others >= _PATIENCE else Opinion.MORE
+        is_busy = self._others >= _PATIENCE or len(talk.server) > _MOST_BYTES
+        return Opinion.NO if is_busy else Opinion.MORE
 
     def _end_exchange(self, now: float) -> None:
         """Judge the exchange that is over because a new request begins."""
@@ -98,7 +101,7 @@ class Meek(Detector):
             self._pauses.append(pause)
         else:
             self._pauses = [pause] if is_poll else []
-            self._others += 1
+            self._others += not is_poll or poll != self._poll
         self._poll = poll
         self._request = self._answer = 0
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from middlebox.detect.meek import Meek
-from middlebox.evidence import Evidence
+from middlebox.evidence import Evidence, Opinion
 from tests.detect.conversations import last_evidence, stream
 from tests.detect.covers import handshake, session
 
@@ -31,7 +31,7 @@ def test_equal_polls_with_growing_pauses_are_meek() -> None:
 
 
 def test_traffic_before_the_polls_does_no_harm() -> None:
-    assert judged((700, -9000, 650, -300, *((290, -260) * 6)), (0.1, 0.01, *GROWING))
+    assert judged((700, -4000, 650, -300, *((290, -260) * 6)), (0.1, 0.01, *GROWING))
 
 
 def test_at_the_longest_pause_it_stays() -> None:
@@ -53,6 +53,12 @@ def test_at_the_longest_pause_it_stays() -> None:
 )
 def test_other_polling_is_not(sizes: Sequence[int], pauses: Sequence[float]) -> None:
     assert judged(sizes, pauses) is None
+
+
+def test_a_download_is_let_go() -> None:
+    answers = list(stream(Meek(), session(290, *(-1400,) * 20)))
+    assert answers[-1] is Opinion.NO
+    assert len(answers) < START + 21
 
 
 def test_a_busy_connection_is_let_go() -> None:
