@@ -30,7 +30,8 @@ class Dhcpv6(DatagramExchange):
     name: ClassVar[str] = "dhcpv6"
     protocols: ClassVar[tuple[str, ...]] = ("dhcp",)
     misses: ClassVar[str] = "Clients ask a multicast address, so most answers are in another flow and probable at most."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(_TYPES)
+    client_begins: ClassVar[bytes] = bytes(_TYPES)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "transaction id"
 
     def read(self, message: bytes) -> Seen | None:

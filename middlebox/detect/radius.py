@@ -25,7 +25,8 @@ class Radius(DatagramExchange):
     name: ClassVar[str] = "radius"
     protocols: ClassVar[tuple[str, ...]] = ("radius",)
     misses: ClassVar[str] = "RADIUS inside TLS or DTLS."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(_NAMES)
+    client_begins: ClassVar[bytes] = bytes(_NAMES)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "identifier"
 
     def read(self, message: bytes) -> Seen | None:

@@ -23,7 +23,8 @@ class Rtcp(DatagramExchange):
     name: ClassVar[str] = "rtcp"
     protocols: ClassVar[tuple[str, ...]] = ("rtcp",)
     misses: ClassVar[str] = "SRTCP, whose trailer hides the end; reports in RTP's own flow, which is called rtp."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(VERSIONS)
+    client_begins: ClassVar[bytes] = bytes(VERSIONS)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "source"
 
     def read(self, message: bytes) -> Seen | None:

@@ -57,6 +57,8 @@ class Tls(Detector):
     name: ClassVar[str] = "tls"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("tls",)
+    client_begins: ClassVar[bytes] = bytes((_HANDSHAKE, _ALERT, _APPLICATION_DATA, *range(0x80, 0x100)))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = (
         "tls.sni",
         "tls.version",

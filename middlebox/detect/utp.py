@@ -35,6 +35,8 @@ class Utp(Detector):
     name: ClassVar[str] = "utp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("utp", "bittorrent")
+    client_begins: ClassVar[bytes] = bytes(_TYPES)
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
