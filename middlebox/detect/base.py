@@ -108,9 +108,9 @@ class Detector:
     "What it cannot see, in one sentence."
     client_begins: ClassVar[bytes] = ANY_BYTE
     """Every byte with which a client may begin. With `server_begins` it spares most flows most detectors: one is not
-    even made for a flow whose first payload begins with another byte. So it must be sure to answer NO to any such payload,
-    however short. Where it is not certain who began, with datagrams and in flows joined mid-way, a byte of either side
-    will do. For detectors that build on others it means nothing."""
+    even made for a flow whose first payload begins with another byte, so it must be sure to answer NO to any such
+    payload, however short. Where it is not certain who began, with datagrams and in flows joined mid-way, a byte of
+    either side will do. For detectors that build on others it means nothing."""
     server_begins: ClassVar[bytes] = ANY_BYTE
     "Every byte with which a server may begin, be it that it greets or that it answers."
     builds_on: ClassVar[tuple[str, ...]] = ()
