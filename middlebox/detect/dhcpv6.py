@@ -20,6 +20,8 @@ _HEADER_BYTES, _RELAY_HEADER_BYTES = 4, 34
 _CLIENT_ID, _SERVER_ID, _RELAY_MESSAGE = 1, 2, 9
 _DUID_TYPES = range(1, 5)
 "Section 11, RFC 6355."
+_MAX_OPTIONS = 128
+"Ours: of one message."
 _MAX_OPTION = 255
 "IANA has given out fewer than 150."
 
@@ -56,7 +58,9 @@ class Dhcpv6(DatagramExchange):
 def _read_options(message: bytes, at: int) -> dict[int, bytes]:
     """Option codes and contents; empty unless they fill the message."""
     options: dict[int, bytes] = {}
-    while at + 4 <= len(message):
+    for _ in range(_MAX_OPTIONS):
+        if at + 4 > len(message):
+            break
         code, length = int.from_bytes(message[at : at + 2]), int.from_bytes(message[at + 2 : at + 4])
         if code > _MAX_OPTION or not code:
             return {}

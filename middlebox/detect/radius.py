@@ -17,6 +17,8 @@ _NAMES = {
 }  # fmt: skip
 _HEADER_BYTES = 20
 "Code, identifier, length, authenticator (RFC 2865 section 3)."
+_MAX_BYTES = 4_096
+"The longest message (RFC 2865 section 3)."
 
 
 class Radius(DatagramExchange):
@@ -31,7 +33,7 @@ class Radius(DatagramExchange):
 
     def read(self, message: bytes) -> Seen | None:
         """Header, then attributes to the last byte."""
-        if len(message) < _HEADER_BYTES or int.from_bytes(message[2:4]) != len(message):
+        if not _HEADER_BYTES <= len(message) <= _MAX_BYTES or int.from_bytes(message[2:4]) != len(message):
             return None
         at, code = _HEADER_BYTES, message[0]
         while at + 2 <= len(message) and message[at + 1] >= 2 and message[at]:

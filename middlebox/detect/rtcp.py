@@ -15,6 +15,8 @@ _TYPES = range(192, 214)
 _HEADER_BYTES, _INFO_BYTES, _BLOCK_BYTES = 8, 20, 24
 "Header with source; sender's information; report block (section 6.4)."
 _COUNT = 0x1F
+_MAX_PACKETS = 64
+"Ours: in one datagram."
 
 
 class Rtcp(DatagramExchange):
@@ -32,7 +34,9 @@ class Rtcp(DatagramExchange):
         if len(message) < _HEADER_BYTES or message[1] not in (_SENDER_REPORT, _RECEIVER_REPORT):
             return None
         at = 0
-        while at + 4 <= len(message):
+        for _ in range(_MAX_PACKETS):
+            if at + 4 > len(message):
+                break
             if message[at] not in VERSIONS or message[at + 1] not in _TYPES:
                 return None
             at += 4 + 4 * int.from_bytes(message[at + 2 : at + 4])
