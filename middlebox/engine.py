@@ -307,12 +307,12 @@ class Engine:
         talk = inspection.conversation
         asked, remaining, found = inspection.detectors, [], False
         before = inspection.unfinished
+        talk.protocol, talk.confidence = flow.protocol, flow.confidence
         while asked:
             fresh: list[Detector] = []
             for detector in asked:
                 if detector.statistical and _excludes(flow, detector):
                     continue
-                talk.protocol, talk.confidence = flow.protocol, flow.confidence
                 try:
                     answer = detector.feed(talk)
                 except Exception as error:
@@ -323,6 +323,7 @@ class Engine:
                 elif isinstance(answer, Evidence):
                     found = True
                     self._note(flow, detector, answer, inspection.inspected_packets)
+                    talk.protocol, talk.confidence = flow.protocol, flow.confidence
                     fresh += inspection.build_on(answer, partial(self._memories.make, flow))
                     if detector.unwraps and answer.confidence >= Confidence.PROBABLE:
                         inspection.unwrapper = detector

@@ -198,14 +198,17 @@ class Inspection:
         names = {protocol}
         for detector in self.detectors:
             names.update(detector.protocols)
-        hopeful = self.dependents
-        while True:
-            kept = tuple(kind for kind in hopeful if not names.isdisjoint(kind.builds_on))
-            reachable = names.union(*(kind.protocols for kind in kept))
-            if reachable == names:
-                break
-            names = reachable
-        self.dependents = kept
+        hopeless, has_grown = list(self.dependents), True
+        while hopeless and has_grown:
+            without_hope, hopeless, has_grown = hopeless, [], False
+            for kind in without_hope:
+                if names.isdisjoint(kind.builds_on):
+                    hopeless.append(kind)
+                else:
+                    names.update(kind.protocols)
+                    has_grown = True
+        if hopeless:
+            self.dependents = tuple(kind for kind in self.dependents if kind not in hopeless)
 
     def in_order(
         self, packet: Packet, start_sequence: int | None, *, from_client: bool

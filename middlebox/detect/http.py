@@ -111,7 +111,7 @@ class Http(Detector):
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("http",)
     client_begins: ClassVar[bytes] = string.ascii_letters.encode() + _BLANK_LINES
-    server_begins: ClassVar[bytes] = b"H"
+    server_begins: ClassVar[bytes] = b"H\x00"
     facts: ClassVar[tuple[str, ...]] = ("http.hostname", "http.http_method", "http.status")
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
