@@ -7,6 +7,7 @@ Every packet gets exactly one decision, also after a bug of ours.
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 from middlebox import events
@@ -271,8 +272,7 @@ class Engine:
         return flow
 
     def _begin_inspection(self, flow: Flow) -> Inspection:
-        kinds, make = self._kinds[flow.transport], self._memories.maker(flow)
-        inspection = Inspection(kinds, make, tcp=flow.transport == TCP, midstream=flow.midstream)
+        inspection = Inspection(self._kinds[flow.transport], tcp=flow.transport == TCP, midstream=flow.midstream)
         inspection.conversation.facts = flow.facts
         flow.inspection = inspection
         return inspection
@@ -281,6 +281,7 @@ class Engine:
         """Show the packet's payload to the detectors; True when anything is known that was not before."""
         changed = False
         for data, is_clients in inspection.in_order(packet, flow.start_sequence, from_client=from_client):
+            inspection.begin(data[0], partial(self._memories.make, flow), from_client=is_clients)
             inspection.say(data, packet.size, flow.packets, now, from_client=is_clients)
             changed |= self._feed(flow, inspection)
             if inspection.unwrapper is not None:
@@ -305,13 +306,13 @@ class Engine:
         """Show the newest payload to the detectors; True when evidence was found or a detector has finished."""
         talk = inspection.conversation
         asked, remaining, found = inspection.detectors, [], False
-        before = len(asked)
+        before = inspection.unfinished
+        talk.protocol, talk.confidence = flow.protocol, flow.confidence
         while asked:
             fresh: list[Detector] = []
             for detector in asked:
                 if detector.statistical and _excludes(flow, detector):
                     continue
-                talk.protocol, talk.confidence = flow.protocol, flow.confidence
                 try:
                     answer = detector.feed(talk)
                 except Exception as error:
@@ -322,7 +323,8 @@ class Engine:
                 elif isinstance(answer, Evidence):
                     found = True
                     self._note(flow, detector, answer, inspection.inspected_packets)
-                    fresh += inspection.build_on(answer)
+                    talk.protocol, talk.confidence = flow.protocol, flow.confidence
+                    fresh += inspection.build_on(answer, partial(self._memories.make, flow))
                     if detector.unwraps and answer.confidence >= Confidence.PROBABLE:
                         inspection.unwrapper = detector
                     if answer.more:
@@ -332,7 +334,7 @@ class Engine:
         if found:
             remaining = [one for one in remaining if not (one.statistical and _excludes(flow, one))]
         finished = len(remaining) != before
-        inspection.detectors = remaining
+        inspection.detectors, inspection.unfinished = remaining, len(remaining)
         if found or finished:
             inspection.drop_hopeless(flow.protocol)
         return found or finished

@@ -5,7 +5,8 @@ All memory about a flow lives here. What detection needs is dropped when the flo
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 from middlebox.detect.base import SIZES_LIMIT, STREAM_LIMIT, Conversation, Detector
 from middlebox.evidence import Confidence, Evidence, Proof
@@ -57,6 +58,15 @@ Make = Callable[[type[Detector]], Detector]
 "Makes a detector for one flow, with the memory that it shares with others."
 
 
+class Opener(Enum):
+    """Who has sent a flow's first payload, as far as that is certain."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    EITHER = "either"
+    "Datagrams, and connections joined mid-way: what looks like the client may be the server."
+
+
 @dataclass(slots=True, frozen=True)
 class Kinds:
     """The detectors for one transport."""
@@ -65,6 +75,8 @@ class Kinds:
     "Those that begin with the first payload. Statistical ones stand last, so that they hear what the others found."
     dependents: tuple[type[Detector], ...]
     "Those that build on what others find."
+    _meant: dict[tuple[Opener, int], tuple[type[Detector], ...]] = field(default_factory=dict)
+    "What `meant_by` has answered: three openers, 256 bytes."
 
     @classmethod
     def of(cls, detectors: Iterable[type[Detector]], transport: int) -> "Kinds":
@@ -72,6 +84,18 @@ class Kinds:
         wanted = sorted((kind for kind in detectors if transport in kind.transports), key=lambda kind: kind.statistical)
         first = tuple(kind for kind in wanted if not kind.builds_on)
         return cls(first, tuple(kind for kind in wanted if kind.builds_on))
+
+    def meant_by(self, opener: Opener, byte: int) -> tuple[type[Detector], ...]:
+        """Those of the first whose protocol may be that of a flow which begins with this byte."""
+        meant = self._meant.get((opener, byte))
+        if meant is None:
+            meant = self._meant[opener, byte] = tuple(
+                kind
+                for kind in self.first
+                if (opener is not Opener.SERVER and byte in kind.client_begins)
+                or (opener is not Opener.CLIENT and byte in kind.server_begins)
+            )
+        return meant
 
 
 class Sighting:
@@ -92,18 +116,20 @@ class Inspection:
     """What is needed only while a flow is being looked at."""
 
     __slots__ = (
-        "_syn_data", "client_side", "conversation", "dependents", "depth", "detectors", "inside", "inspected_bytes",
-        "inspected_packets", "make", "server_side", "unwrapper", "waiting",
+        "_has_begun", "_kinds", "_syn_data", "client_side", "conversation", "dependents", "depth", "detectors",
+        "inside", "inspected_bytes", "inspected_packets", "server_side", "unfinished", "unwrapper",
     )  # fmt: skip
 
-    def __init__(self, kinds: "Kinds", make: "Make", *, tcp: bool, midstream: bool) -> None:
-        self.waiting = kinds.first
-        "Detectors to be made when the first payload comes. A flood of SYNs must not cost eight objects each."
+    def __init__(self, kinds: Kinds, *, tcp: bool, midstream: bool) -> None:
+        self._kinds = kinds
+        self._has_begun = False
+        "The first payload has come."
         self.detectors: list[Detector] = []
-        "Detectors that have not finished."
+        "Detectors that have not finished. Made when the first payload comes, so that a flood of SYNs costs none."
+        self.unfinished = len(kinds.first)
+        "How many had not finished before the newest payload, those to be made included."
         self.dependents = kinds.dependents
         "Detectors that build on a name which the flow does not have yet."
-        self.make = make
         self.conversation = Conversation(midstream=midstream)
         self.client_side = StreamSide(STREAM_LIMIT) if tcp else None
         self.server_side = StreamSide(STREAM_LIMIT) if tcp else None
@@ -123,18 +149,26 @@ class Inspection:
     @property
     def pending(self) -> Sequence[Detector | type[Detector]]:
         """Detectors that may still report something."""
-        made: Sequence[Detector | type[Detector]] = self.waiting or self.detectors
+        made: Sequence[Detector | type[Detector]] = self.detectors if self._has_begun else self._kinds.first
         return (*made, *self.dependents) if self.dependents else made
 
     def give_up(self) -> None:
         """Ask no detector any more."""
-        self.waiting, self.detectors, self.dependents, self.inside = (), [], (), {}
+        self._has_begun = True
+        self.detectors, self.unfinished, self.dependents, self.inside = [], 0, (), {}
+
+    def begin(self, byte: int, make: Make, *, from_client: bool) -> None:
+        """Make the detectors that a flow is shown to whose first payload begins with this byte; once only."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        opener = Opener.CLIENT if from_client else Opener.SERVER
+        if self.client_side is None or self.conversation.midstream:
+            opener = Opener.EITHER
+        self.detectors = [make(kind) for kind in self._kinds.meant_by(opener, byte)]
 
     def say(self, data: bytes, size: int, packet: int, now: float, *, from_client: bool) -> None:
         """Add new payload to the conversation that detectors look at."""
-        if self.waiting:
-            self.detectors = [self.make(kind) for kind in self.waiting]
-            self.waiting = ()
         talk = self.conversation
         if self.client_side is not None:
             if from_client:
@@ -148,11 +182,11 @@ class Inspection:
         self.inspected_packets += 1
         self.inspected_bytes += len(data)
 
-    def build_on(self, evidence: Evidence) -> list[Detector]:
+    def build_on(self, evidence: Evidence, make: Make) -> list[Detector]:
         """The detectors, now made, that build on the name which this evidence gives."""
         if evidence.confidence < Confidence.PROBABLE or not self.dependents:
             return []
-        fresh = [self.make(kind) for kind in self.dependents if evidence.protocol in kind.builds_on]
+        fresh = [make(kind) for kind in self.dependents if evidence.protocol in kind.builds_on]
         if fresh:
             self.dependents = tuple(kind for kind in self.dependents if evidence.protocol not in kind.builds_on)
         return fresh
@@ -162,16 +196,19 @@ class Inspection:
         if not self.dependents:
             return
         names = {protocol}
-        for detector in self.waiting or self.detectors:
+        for detector in self.detectors:
             names.update(detector.protocols)
-        hopeful = self.dependents
-        while True:
-            kept = tuple(kind for kind in hopeful if not names.isdisjoint(kind.builds_on))
-            reachable = names.union(*(kind.protocols for kind in kept))
-            if reachable == names:
-                break
-            names = reachable
-        self.dependents = kept
+        hopeless, has_grown = list(self.dependents), True
+        while hopeless and has_grown:
+            without_hope, hopeless, has_grown = hopeless, [], False
+            for kind in without_hope:
+                if names.isdisjoint(kind.builds_on):
+                    hopeless.append(kind)
+                else:
+                    names.update(kind.protocols)
+                    has_grown = True
+        if hopeless:
+            self.dependents = tuple(kind for kind in self.dependents if kind not in hopeless)
 
     def in_order(
         self, packet: Packet, start_sequence: int | None, *, from_client: bool

@@ -7,7 +7,7 @@ by its own class, so the whole is bounded.
 from collections.abc import Callable
 
 from middlebox.detect.base import Detector, Scope
-from middlebox.flow import Flow, Make
+from middlebox.flow import Flow
 
 MAX_MEMORIES = 16_384
 "Ours: memories kept over all detectors. The one that was longest without a new flow goes first."
@@ -24,24 +24,19 @@ class Memories:
     def __len__(self) -> int:
         return len(self._memories)
 
-    def maker(self, flow: Flow) -> Make:
-        """A function that makes detectors for this flow. It must not hold the flow, which will hold it."""
-        client, server, service = flow.client, flow.server, bytes((flow.transport,)) + flow.server_port.to_bytes(2)
-
-        def make(kind: type[Detector]) -> Detector:
-            if kind.remembers is None:
+    def make(self, flow: Flow, kind: type[Detector]) -> Detector:
+        """A detector for this flow, with its memory if it has one."""
+        match kind.remembers:
+            case None:
                 return kind()
-            match kind.remembers:
-                case Scope.CLIENT:
-                    subject = client
-                case Scope.SERVICE:
-                    subject = service + server
-                case Scope.PAIR:
-                    subject = min(client, server) + max(client, server)
-            with_memory: Callable[[object], Detector] = kind
-            return with_memory(self._find(kind, subject))
-
-        return make
+            case Scope.CLIENT:
+                subject = flow.client
+            case Scope.SERVICE:
+                subject = bytes((flow.transport,)) + flow.server_port.to_bytes(2) + flow.server
+            case Scope.PAIR:
+                subject = min(flow.client, flow.server) + max(flow.client, flow.server)
+        with_memory: Callable[[object], Detector] = kind
+        return with_memory(self._find(kind, subject))
 
     def _find(self, kind: type[Detector], subject: bytes) -> object:
         key = (kind.name, subject)

@@ -6,9 +6,10 @@ import pytest
 
 from middlebox.detect.base import SIZES_LIMIT, Conversation, Detector, Scope
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
+from middlebox.packet import ACK, SYN
 from middlebox.verdict import Action
 from tests.judging import answer, engine_for, run, the_flow, verdicts, vpn
-from tests.packets import CLIENT, SERVER, udp
+from tests.packets import CLIENT, SERVER, tcp, udp
 from tests.toys import asks, policy, rule, toy
 
 POSSIBLE, PROBABLE, CONFIRMED = Confidence.POSSIBLE, Confidence.PROBABLE, Confidence.CONFIRMED
@@ -167,6 +168,98 @@ def test_sizes_and_times_of_the_first_packets_are_kept() -> None:
     assert sizes[:3] == [300, -300, 300]
     assert times[:3] == [0.0, 1.0, 2.0]
     assert max(len(sizes), len(times)) <= SIZES_LIMIT
+
+
+# --- first bytes ------------------------------------------------------------------------------------
+
+
+def beginning(heard: list[bytes], client: bytes, server: bytes) -> type[Detector]:
+    """A detector that notes what it hears, of flows whose sides begin with these bytes."""
+
+    def feed(talk: Conversation) -> Answer:
+        heard.append(talk.data)
+        return Opinion.MORE
+
+    kind = toy("choosy", feed, protocols=("ssh",))
+    return type("Choosy", (kind,), {"client_begins": client, "server_begins": server})
+
+
+SYN_PACKET = tcp(CLIENT, SERVER, SYN, 99)
+SYN_ACK_PACKET = tcp(SERVER, CLIENT, SYN | ACK, 499, acknowledgment=100)
+
+
+def from_client(payload: bytes, sequence: int = 100) -> bytes:
+    return tcp(CLIENT, SERVER, ACK, sequence, payload)
+
+
+def from_server(payload: bytes, sequence: int = 500) -> bytes:
+    return tcp(SERVER, CLIENT, ACK, sequence, payload)
+
+
+@pytest.mark.parametrize(
+    ("raws", "expected"),
+    [
+        ([SYN_PACKET, SYN_ACK_PACKET, from_client(b"cx"), from_server(b"?")], [b"cx", b"?"]),
+        ([SYN_PACKET, SYN_ACK_PACKET, from_client(b"c"), from_client(b"x", 101)], [b"c", b"x"]),
+        ([SYN_PACKET, SYN_ACK_PACKET, from_client(b"sx")], []),
+        ([SYN_PACKET, SYN_ACK_PACKET, from_client(b"x"), from_client(b"c", 101)], []),
+        ([SYN_PACKET, SYN_ACK_PACKET, from_server(b"sx")], [b"sx"]),
+        ([SYN_PACKET, SYN_ACK_PACKET, from_server(b"cx"), from_client(b"c")], []),
+        ([SYN_ACK_PACKET, from_client(b"cx")], [b"cx"]),
+        ([SYN_ACK_PACKET, from_client(b"sx")], []),
+        ([from_client(b"cx")], [b"cx"]),
+        ([from_client(b"sx")], [b"sx"]),
+        ([from_client(b"xx"), from_server(b"sx")], []),
+        ([vpn(b"cx")], [b"cx"]),
+        ([vpn(b"sx")], [b"sx"]),
+        ([vpn(b""), answer(b"cx")], [b"cx"]),
+        ([vpn(b"xx"), answer(b"cx")], []),
+    ],
+    ids=[
+        "client", "one-byte-segments", "servers-byte-from-client", "second-byte", "server-first",
+        "clients-byte-from-server", "syn-ack-first", "syn-ack-first-wrong", "midstream", "midstream-swapped",
+        "midstream-foreign", "datagram", "datagram-swapped", "empty-datagram-first", "datagram-foreign",
+    ],
+)  # fmt: skip
+def test_a_detector_hears_only_flows_that_can_be_its_own(raws: list[bytes], expected: list[bytes]) -> None:
+    heard: list[bytes] = []
+    run(engine_for(policy(), (beginning(heard, b"c", b"s"),)), raws)
+    assert heard == expected
+
+
+def test_who_declares_no_first_bytes_hears_everything() -> None:
+    heard: list[bytes] = []
+    kind = toy("all-ears", lambda talk: heard.append(talk.data) or Opinion.MORE, protocols=("ssh",))
+    run(engine_for(policy(), (kind,)), [vpn(b"\x00"), answer(b"\xff")])
+    assert heard == [b"\x00", b"\xff"]
+
+
+def test_a_rule_waits_for_a_detector_until_the_first_byte_rules_it_out() -> None:
+    engine = engine_for(policy(rule("no-ssh", Action.DROP, asks("protocol", "ssh"))), (beginning([], b"c", b"s"),))
+    decisions = run(engine, [SYN_PACKET, SYN_ACK_PACKET, from_client(b"x")])
+    assert [decision.settled for decision in decisions] == [False, False, True]
+    assert verdicts(decisions)[-1] == "PASS"
+
+
+def test_a_rule_goes_on_waiting_for_a_detector_that_the_first_byte_fits() -> None:
+    engine = engine_for(policy(rule("no-ssh", Action.DROP, asks("protocol", "ssh"))), (beginning([], b"c", b"s"),))
+    decisions = run(engine, [SYN_PACKET, SYN_ACK_PACKET, from_client(b"c")])
+    assert [decision.settled for decision in decisions] == [False, False, False]
+
+
+def test_what_builds_on_a_detector_that_is_ruled_out_is_not_waited_for() -> None:
+    inside = building_on(on_word(b"inside", "openconnect"), "ssh")
+    waits = rule("no-openconnect", Action.DROP, asks("protocol", "openconnect"))
+    engine = engine_for(policy(waits), (beginning([], b"c", b"s"), inside))
+    assert [decision.settled for decision in run(engine, [vpn(b"x")])] == [True]
+
+
+def test_first_bytes_of_dependents_mean_nothing() -> None:
+    carrier = on_word(b"carrier", "tls", more=True)
+    inside = type(
+        "Inside", (building_on(on_word(b"inside", "openconnect"), "tls"),), {"client_begins": b"", "server_begins": b""}
+    )
+    assert name_of(b"carrier", b"inside", kinds=(carrier, inside)) == ("openconnect", "confirmed")
 
 
 # --- memory across flows ----------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def flow_to(server: str) -> Flow:
 
 
 def slate_for(memories: Memories, server: str) -> Slate | None:
-    detector = memories.maker(flow_to(server))(Remembering)
+    detector = memories.make(flow_to(server), Remembering)
     assert isinstance(detector, Remembering)
     return detector.slate
 
@@ -48,7 +48,7 @@ def test_the_same_service_gets_the_same_memory() -> None:
 
 def test_a_detector_that_remembers_nothing_leaves_nothing() -> None:
     memories = Memories()
-    assert isinstance(memories.maker(flow_to("203.0.113.1"))(Forgetful), Forgetful)
+    assert isinstance(memories.make(flow_to("203.0.113.1"), Forgetful), Forgetful)
     assert len(memories) == 0
 
 

@@ -37,6 +37,8 @@ class Ayiya(Encapsulation):
     name: ClassVar[str] = "ayiya"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("ayiya",)
+    client_begins: ClassVar[bytes] = bytes(size << 4 | kind for size in range(2, 6) for kind in _IDENTITY_TYPES)
+    server_begins: ClassVar[bytes] = client_begins
     misses: ClassVar[str] = "Flows of which only heartbeats are seen are never certain."
 
     def look(self, data: bytes, size: int) -> Found | None:

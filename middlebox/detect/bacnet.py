@@ -23,6 +23,8 @@ class Bacnet(Paired):
     name: ClassVar[str] = "bacnet"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("bacnet",)
+    client_begins: ClassVar[bytes] = bytes(_TYPES)
+    server_begins: ClassVar[bytes] = client_begins
     what: ClassVar[str] = "a BACnet message that fills the datagram"
 
     def begins(self, data: bytes) -> bool | None:

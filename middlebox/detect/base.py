@@ -25,6 +25,9 @@ SIZES_LIMIT = 64
 INNER_PROTOCOLS = "inner.protocols"
 "A fact that the engine adds to flows whose detector `unwraps`: the names of what it found inside."
 
+ANY_BYTE = bytes(range(256))
+"For `client_begins` and `server_begins`: this side may begin with whatever it likes."
+
 NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 
@@ -103,6 +106,13 @@ class Detector:
     "Packets with payload, both directions together, until it reaches that level in the ordinary case."
     misses: ClassVar[str]
     "What it cannot see, in one sentence."
+    client_begins: ClassVar[bytes] = ANY_BYTE
+    """Every byte with which a client may begin. With `server_begins` it spares most flows most detectors: one is not
+    even made for a flow whose first payload begins with another byte, so it must be sure to answer NO to any such
+    payload, however short. Where it is not certain who began, with datagrams and in flows joined mid-way, a byte of
+    either side will do. For detectors that build on others it means nothing."""
+    server_begins: ClassVar[bytes] = ANY_BYTE
+    "Every byte with which a server may begin, be it that it greets or that it answers."
     builds_on: ClassVar[tuple[str, ...]] = ()
     """Names of protocols one of which must be recognised first, at least as `probable`. Made and fed only from then on,
     beginning with the packet that showed the name: `talk.client`, `talk.server`, `talk.sizes` tell what was before."""

@@ -20,6 +20,8 @@ class Bgp(Paired):
 
     name: ClassVar[str] = "bgp"
     protocols: ClassVar[tuple[str, ...]] = ("bgp",)
+    client_begins: ClassVar[bytes] = _MARKER[:1]
+    server_begins: ClassVar[bytes] = client_begins
     what: ClassVar[str] = "a BGP header"
 
     def begins(self, data: bytes) -> bool | None:

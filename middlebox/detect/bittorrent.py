@@ -36,7 +36,8 @@ class BitTorrent(DatagramExchange):
     transports: ClassVar[tuple[int, ...]] = (UDP, TCP)
     protocols: ClassVar[tuple[str, ...]] = ("bittorrent",)
     misses: ClassVar[str] = "Peers with message stream encryption, trackers over HTTPS, and connections joined later."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(b"d\x00B")
+    client_begins: ClassVar[bytes] = b"d\x00B\x13"
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "transaction id"
 
     def feed(self, talk: Conversation) -> Answer:

@@ -19,6 +19,8 @@ class CiscoUdp(Detector):
     name: ClassVar[str] = "cisco_udp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("openconnect",)
+    client_begins: ClassVar[bytes] = _MAGIC[:1]
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 1

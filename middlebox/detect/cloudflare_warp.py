@@ -35,6 +35,8 @@ class CloudflareWarp(Detector):
     name: ClassVar[str] = "cloudflare_warp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("cloudflare-warp",)
+    client_begins: ClassVar[bytes] = bytes(own + kind for own in (0, _OWN) for kind in (_INITIATION, _RESPONSE, _DATA))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -32,7 +32,8 @@ class Coap(DatagramExchange):
     name: ClassVar[str] = "coap"
     protocols: ClassVar[tuple[str, ...]] = ("coap",)
     misses: ClassVar[str] = "CoAP over TCP or DTLS; requests without an answer, and without a path, are not told."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(_VERSION)
+    client_begins: ClassVar[bytes] = bytes(_VERSION)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "token"
 
     def read(self, message: bytes) -> Seen | None:

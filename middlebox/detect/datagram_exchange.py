@@ -1,7 +1,8 @@
 """What detectors of ordinary protocols over datagrams share: a request, and the answer that repeats something of it.
 
 The one rule: one well-formed message is `probable`; `confirmed` needs an answer from the other side with the number,
-name or token of a request. A flow is dismissed on its first byte, before anything is allocated, where that tells.
+name or token of a request. A flow is dismissed on its first byte, before anything is allocated, where that tells:
+`client_begins`, which holds for both sides.
 """
 
 from collections.abc import Hashable
@@ -39,8 +40,6 @@ class DatagramExchange(Detector):
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
 
-    first_bytes: ClassVar[frozenset[int]]
-    "With which messages begin."
     repeats: ClassVar[str]
     "What an answer repeats, for people: 'the answer repeats the request's ...'."
 
@@ -57,7 +56,7 @@ class DatagramExchange(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Read one datagram as one message."""
         message = talk.data
-        seen = self.read(message) if message[0] in self.first_bytes else None
+        seen = self.read(message) if message[0] in self.client_begins else None
         if seen is None:
             return self._pass_over()
         return self.judge(seen, from_client=talk.from_client)

@@ -35,7 +35,8 @@ class Dhcp(DatagramExchange):
     misses: ClassVar[str] = (
         "A request to the broadcast address and its reply are different flows, and each is probable at most."
     )
-    first_bytes: ClassVar[frozenset[int]] = frozenset({_REQUEST, _REPLY})
+    client_begins: ClassVar[bytes] = bytes((_REQUEST, _REPLY))
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "transaction id"
 
     def read(self, message: bytes) -> Seen | None:

@@ -20,6 +20,8 @@ _HEADER_BYTES, _RELAY_HEADER_BYTES = 4, 34
 _CLIENT_ID, _SERVER_ID, _RELAY_MESSAGE = 1, 2, 9
 _DUID_TYPES = range(1, 5)
 "Section 11, RFC 6355."
+_MAX_OPTIONS = 128
+"Ours: of one message."
 _MAX_OPTION = 255
 "IANA has given out fewer than 150."
 
@@ -30,7 +32,8 @@ class Dhcpv6(DatagramExchange):
     name: ClassVar[str] = "dhcpv6"
     protocols: ClassVar[tuple[str, ...]] = ("dhcp",)
     misses: ClassVar[str] = "Clients ask a multicast address, so most answers are in another flow and probable at most."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(_TYPES)
+    client_begins: ClassVar[bytes] = bytes(_TYPES)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "transaction id"
 
     def read(self, message: bytes) -> Seen | None:
@@ -55,7 +58,9 @@ class Dhcpv6(DatagramExchange):
 def _read_options(message: bytes, at: int) -> dict[int, bytes]:
     """Option codes and contents; empty unless they fill the message."""
     options: dict[int, bytes] = {}
-    while at + 4 <= len(message):
+    for _ in range(_MAX_OPTIONS):
+        if at + 4 > len(message):
+            break
         code, length = int.from_bytes(message[at : at + 2]), int.from_bytes(message[at + 2 : at + 4])
         if code > _MAX_OPTION or not code:
             return {}

@@ -31,6 +31,8 @@ class Dnp3(Paired):
     name: ClassVar[str] = "dnp3"
     transports: ClassVar[tuple[int, ...]] = (TCP, UDP)
     protocols: ClassVar[tuple[str, ...]] = ("dnp3",)
+    client_begins: ClassVar[bytes] = _START[:1]
+    server_begins: ClassVar[bytes] = client_begins
     what: ClassVar[str] = "a DNP3 header whose checksum fits"
 
     def begins(self, data: bytes) -> bool | None:

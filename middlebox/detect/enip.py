@@ -25,6 +25,8 @@ class Enip(Paired):
     name: ClassVar[str] = "enip"
     transports: ClassVar[tuple[int, ...]] = (TCP, UDP)
     protocols: ClassVar[tuple[str, ...]] = ("enip",)
+    client_begins: ClassVar[bytes] = bytes(sorted(_COMMANDS))
+    server_begins: ClassVar[bytes] = client_begins
     what: ClassVar[str] = "an EtherNet/IP header of one command"
 
     def begins(self, data: bytes) -> bool | None:

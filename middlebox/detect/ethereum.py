@@ -5,7 +5,8 @@ The one rule: random bytes are never a point of the curve, so what looks encrypt
 
 from typing import ClassVar
 
-from middlebox.detect.exchange import ANY_BYTE, Exchange, Fit
+from middlebox.detect.base import ANY_BYTE
+from middlebox.detect.exchange import Exchange, Fit
 from middlebox.evidence import Answer
 
 _PRIME = 2**256 - 2**32 - 977

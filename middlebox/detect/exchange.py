@@ -1,7 +1,7 @@
 """What detectors of ordinary protocols share: they judge what each side said first, until question and answer fit.
 
-The one rule: a flow is dismissed on the first byte of either side that no message of the protocol begins with. Every
-new flow meets every detector, so that look must cost next to nothing: no constructor, no copies.
+The one rule: a flow is dismissed on the first byte of either side that no message of the protocol begins with
+(`client_begins`, `server_begins`). That look must cost next to nothing: no constructor, no copies.
 """
 
 from dataclasses import replace
@@ -10,9 +10,6 @@ from typing import ClassVar
 from middlebox.detect.base import NO_FACTS, TCP, Conversation, Detector
 from middlebox.detect.news import only_news
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
-
-ANY_BYTE = bytes(range(256))
-"For `client_begins` and `server_begins`: this side may begin with whatever it likes."
 
 _NO = Opinion.NO
 "Spelled once: looking up a member of an enumeration costs as much as the rest of the look at a foreign flow."
@@ -47,10 +44,6 @@ class Exchange(Detector):
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
 
-    client_begins: ClassVar[bytes]
-    "Every byte with which a client may begin."
-    server_begins: ClassVar[bytes]
-    "Every byte with which a server may begin, be it that it greets or that it answers."
     patience: ClassVar[int] = 4096
     "Ours: bytes of both sides after which nothing more is waited for."
 

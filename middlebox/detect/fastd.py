@@ -56,6 +56,8 @@ class Fastd(Detector):
     name: ClassVar[str] = "fastd"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("fastd",)
+    client_begins: ClassVar[bytes] = bytes((_START[0], _L2TP_START))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ("fastd.version",)
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -21,7 +21,7 @@ from typing import ClassVar
 from middlebox.detect.base import TCP, Conversation, Detector, Scope
 from middlebox.detect.five_rules import Exemption, find_exemption, printable_share
 from middlebox.detect.models import inner_tls, obfs4_bursts
-from middlebox.detect.noisy_service import Kind, Service
+from middlebox.detect.noisy_service import Kind, Service, sum_of_scores
 from middlebox.detect.proxy_lengths import find_proxy_headers, find_proxy_writes
 from middlebox.detect.randomness import HEAD_BYTES, Framing, bits_per_byte, is_framed, seems_random
 from middlebox.detect.size_patterns import BURSTS, LEAST_BURSTS, WINDOW_PACKETS, burst_score, bursts, split
@@ -132,10 +132,11 @@ class FullyEncrypted(Detector):
                 listed = ", ".join(map(str, runs[:complete]))
                 reason = f"noise both ways, in bursts like those of {_LIKE[name]}: {listed} bytes"
                 return Evidence("fully-encrypted", Confidence.PROBABLE, reason)
+        noisy = self._service.noisy_flows()
+        flows = len(noisy)
         for name, model in _MODELS:
-            total, flows = self._service.sum_of_scores(name, model.MOST_SCORE)
             threshold = model.SERVICE_THRESHOLDS.get(min(flows, max(model.SERVICE_THRESHOLDS)))
-            if threshold is not None and total >= threshold:
+            if threshold is not None and sum_of_scores(noisy, name, model.MOST_SCORE) >= threshold:
                 reason = (
                     f"the last {flows} flows to this service were noise, and their bursts together like {_LIKE[name]}"
                 )

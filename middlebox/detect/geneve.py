@@ -44,6 +44,8 @@ class Geneve(Encapsulation):
     name: ClassVar[str] = "geneve"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("geneve",)
+    client_begins: ClassVar[bytes] = bytes(range(0x40))
+    server_begins: ClassVar[bytes] = client_begins
     misses: ClassVar[str] = "Geneve that carries neither Ethernet nor IP, or whose packets are encrypted."
 
     def look(self, data: bytes, size: int) -> Found | None:

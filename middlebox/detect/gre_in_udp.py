@@ -12,6 +12,8 @@ from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _LEAST_BYTES = 24
 "A GRE and an IPv4 header."
+_ZERO_BITS = 0x4F
+"Of the first byte: routing present, strict source route, recursion control (RFC 2784 section 2.3), as RFC 8086 wants."
 _MAX_WAITING = 6
 "Datagrams in which the other direction may answer: NVGRE and the like may use another flow for each."
 
@@ -22,6 +24,8 @@ class GreInUdp(Detector):
     name: ClassVar[str] = "gre_in_udp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("gre",)
+    client_begins: ClassVar[bytes] = bytes(first for first in range(256) if not first & _ZERO_BITS)
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
@@ -38,7 +42,7 @@ class GreInUdp(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Each datagram is one GRE packet."""
         data = talk.data
-        if len(data) < _LEAST_BYTES or data[0] & 0x4F or data[1]:
+        if len(data) < _LEAST_BYTES or data[0] & _ZERO_BITS or data[1]:
             return Opinion.NO
         inner = self.unwrap(data)
         if not inner or not is_filled(inner, talk.size - (len(data) - len(inner))):

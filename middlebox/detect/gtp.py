@@ -136,6 +136,8 @@ class Gtp(Detector):
     name: ClassVar[str] = "gtp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("gtp",)
+    client_begins: ClassVar[bytes] = bytes(range(0x60))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ("gtp.version", INNER_PROTOCOLS)
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 1

@@ -33,6 +33,8 @@ class Hamachi(Detector):
     name: ClassVar[str] = "hamachi"
     transports: ClassVar[tuple[int, ...]] = (UDP, TCP)
     protocols: ClassVar[tuple[str, ...]] = ("hamachi",)
+    client_begins: ClassVar[bytes] = b"\x00"
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 1

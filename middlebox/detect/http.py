@@ -4,6 +4,7 @@ The one rule: only the method, the host and the status leave this file; never a 
 """
 
 import re
+import string
 from typing import ClassVar
 
 from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation, Detector
@@ -109,6 +110,8 @@ class Http(Detector):
     name: ClassVar[str] = "http"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("http",)
+    client_begins: ClassVar[bytes] = string.ascii_letters.encode() + _BLANK_LINES
+    server_begins: ClassVar[bytes] = b"H\x00"
     facts: ClassVar[tuple[str, ...]] = ("http.hostname", "http.http_method", "http.status")
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

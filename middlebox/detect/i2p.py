@@ -9,7 +9,7 @@ hash), SessionCreated of 304, SessionConfirmedA of 448 or, with longer identitie
 
 from typing import ClassVar
 
-from middlebox.detect.base import TCP, Conversation, Detector
+from middlebox.detect.base import ANY_BYTE, TCP, Conversation, Detector
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
 
 _REQUEST_BYTES, _CREATED_BYTES, _LEAST_CONFIRMED_BYTES = 288, 304, 448
@@ -18,6 +18,9 @@ _BLOCK = 16
 _LEAST_DIFFERENT = 150
 "Different bytes among 288 random ones: 173, with a standard deviation of 6."
 
+_OTHERS = b"\x16GPHSCO"
+"How TLS, HTTP and SSH begin: noise that begins so is not waited for."
+
 
 class I2p(Detector):
     """Measures the first three messages."""
@@ -25,6 +28,7 @@ class I2p(Detector):
     name: ClassVar[str] = "i2p"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("i2p",)
+    client_begins: ClassVar[bytes] = bytes(set(ANY_BYTE).difference(_OTHERS))
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 3
@@ -38,7 +42,7 @@ class I2p(Detector):
         client, server = talk.client, talk.server
         if talk.midstream or (not server and len(client) > _REQUEST_BYTES) or (server and len(client) < _REQUEST_BYTES):
             return Opinion.NO
-        if talk.packet > 16 or (client and client[0] in b"\x16GPHSCO"):
+        if talk.packet > 16 or (client and client[0] in _OTHERS):
             return Opinion.NO
         if len(client) <= _REQUEST_BYTES:
             return Opinion.MORE if len(server) <= _CREATED_BYTES else Opinion.NO

@@ -22,6 +22,8 @@ class Iec104(Paired):
 
     name: ClassVar[str] = "iec104"
     protocols: ClassVar[tuple[str, ...]] = ("iec104",)
+    client_begins: ClassVar[bytes] = bytes((_START,))
+    server_begins: ClassVar[bytes] = client_begins
     what: ClassVar[str] = "a frame of IEC 60870-5-104"
 
     def begins(self, data: bytes) -> bool | None:

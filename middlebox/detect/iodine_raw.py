@@ -24,6 +24,8 @@ class IodineRaw(Detector):
     name: ClassVar[str] = "iodine_raw"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("dns-tunnel",)
+    client_begins: ClassVar[bytes] = _MARK[:1]
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -84,6 +84,8 @@ class L2tp(Detector):
     name: ClassVar[str] = "l2tp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("l2tp",)
+    client_begins: ClassVar[bytes] = bytes(first for first in range(256) if not first & _RESERVED_BITS >> 8)
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ("l2tp.version",)
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -29,7 +29,6 @@ class Llmnr(DatagramExchange):
         "A resolver's question to a root server about a top-level name, without EDNS, has the same bytes."
     )
     builds_on: ClassVar[tuple[str, ...]] = ("dns",)
-    first_bytes: ClassVar[frozenset[int]] = frozenset(range(256))
     repeats: ClassVar[str] = "id and question"
 
     def read(self, message: bytes) -> Seen | None:

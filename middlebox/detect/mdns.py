@@ -24,7 +24,8 @@ class Mdns(DatagramExchange):
         "Queries with an id of their own (RFC 6762 section 6.7) look like DNS, also in the bytes, and are called dns."
     )
     builds_on: ClassVar[tuple[str, ...]] = ("dns",)
-    first_bytes: ClassVar[frozenset[int]] = frozenset({0})
+    client_begins: ClassVar[bytes] = b"\x00"
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = ""
 
     def read(self, message: bytes) -> Seen | None:

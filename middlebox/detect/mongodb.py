@@ -6,7 +6,7 @@ The one rule: lengths, numbers and operation codes of both headers must fit each
 from struct import Struct
 from typing import ClassVar
 
-from middlebox.detect.exchange import ANY_BYTE, Exchange
+from middlebox.detect.exchange import Exchange
 from middlebox.evidence import Answer, Opinion
 
 _HEADER = Struct("<IIII")
@@ -28,8 +28,6 @@ class Mongodb(Exchange):
     name: ClassVar[str] = "mongodb"
     protocols: ClassVar[tuple[str, ...]] = ("mongodb",)
     misses: ClassVar[str] = "MongoDB inside TLS."
-    client_begins: ClassVar[bytes] = ANY_BYTE
-    server_begins: ClassVar[bytes] = ANY_BYTE
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """Both headers."""

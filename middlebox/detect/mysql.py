@@ -7,7 +7,7 @@ MySQL Internals, "Connection Phase Packets": Protocol::HandshakeV10 and Protocol
 import re
 from typing import ClassVar
 
-from middlebox.detect.exchange import ANY_BYTE, Exchange, Fit
+from middlebox.detect.exchange import Exchange, Fit
 from middlebox.evidence import Answer, Opinion
 
 _HANDSHAKE = re.compile(rb".[\x00\x01]\x00\x00\x0a([!-~][ -~]{1,80})\x00.{4}[^\x00]{8}\x00", re.DOTALL)
@@ -66,8 +66,6 @@ class Mysql(Exchange):
     name: ClassVar[str] = "mysql"
     protocols: ClassVar[tuple[str, ...]] = ("mysql",)
     misses: ClassVar[str] = "Connections joined after their start, and MySQL's X protocol."
-    client_begins: ClassVar[bytes] = ANY_BYTE
-    server_begins: ClassVar[bytes] = ANY_BYTE
 
     def judge(self, client: bytes, server: bytes) -> Answer:
         """A handshake, and a response to it."""

@@ -68,6 +68,8 @@ class N2n(Detector):
     name: ClassVar[str] = "n2n"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("n2n",)
+    client_begins: ClassVar[bytes] = bytes((1, *_V2_COMMUNITY_BYTES))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ("n2n.version",)
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -22,6 +22,8 @@ class Nats(Detector):
     name: ClassVar[str] = "nats"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("nats",)
+    client_begins: ClassVar[bytes] = b"Cc"
+    server_begins: ClassVar[bytes] = b"Ii"
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -24,7 +24,8 @@ class Nbdgm(DatagramExchange):
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 1
     misses: ClassVar[str] = "Nothing is answered in the same flow, so nothing is confirmed."
-    first_bytes: ClassVar[frozenset[int]] = _DIRECT
+    client_begins: ClassVar[bytes] = bytes(_DIRECT)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = ""
 
     def read(self, message: bytes) -> Seen | None:

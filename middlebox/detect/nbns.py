@@ -45,7 +45,6 @@ class Nbns(DatagramExchange):
     name: ClassVar[str] = "nbns"
     protocols: ClassVar[tuple[str, ...]] = ("nbns",)
     misses: ClassVar[str] = "Answers that go to another port than the question came from are probable at most."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(range(256))
     repeats: ClassVar[str] = "id and name"
 
     def read(self, message: bytes) -> Seen | None:

@@ -60,6 +60,8 @@ class Nebula(Detector):
     name: ClassVar[str] = "nebula"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("nebula",)
+    client_begins: ClassVar[bytes] = bytes(range(_VERSION << 4, (_VERSION + 1) << 4))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

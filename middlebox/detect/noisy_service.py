@@ -7,6 +7,7 @@ who needed at most 38 flows to a bridge.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
 from math import exp
 
@@ -112,7 +113,7 @@ class Service:
         vary = heads_vary([one.client_head for one in noisy]) and heads_vary([one.server_head for one in noisy])
         return noisy if vary else []
 
-    def sum_of_scores(self, model: str, at_most: float) -> tuple[float, int]:
-        """What a model said of the noisy flows, added up with each cut to `at_most`; and how many they are."""
-        noisy = self.noisy_flows()
-        return sum(max(-at_most, min(at_most, flow.scores.get(model, 0.0))) for flow in noisy), len(noisy)
+
+def sum_of_scores(flows: Iterable[Flow], model: str, at_most: float) -> float:
+    """What a model said of several flows, added up with each cut to `at_most`."""
+    return sum(max(-at_most, min(at_most, flow.scores.get(model, 0.0))) for flow in flows)

@@ -32,9 +32,10 @@ class Ntp(DatagramExchange):
     name: ClassVar[str] = "ntp"
     protocols: ClassVar[tuple[str, ...]] = ("ntp",)
     misses: ClassVar[str] = "Version 5, and answers to clients that send a timestamp of zero are probable at most."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(
+    client_begins: ClassVar[bytes] = bytes(
         leap << 6 | version << 3 | mode for leap in (0, 1, 2, 3) for version in _VERSIONS for mode in range(1, 8)
     )
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "timestamp"
 
     def read(self, message: bytes) -> Seen | None:

@@ -7,7 +7,7 @@ from struct import Struct
 from typing import ClassVar
 
 from middlebox.detect.base import STREAM_LIMIT, TCP, UDP, Conversation
-from middlebox.detect.exchange import ANY_BYTE, Exchange
+from middlebox.detect.exchange import Exchange
 from middlebox.evidence import Answer, Opinion
 
 _CALL_HEADER = Struct("!IIIIIIII")
@@ -60,8 +60,6 @@ class OncRpc(Exchange):
     transports: ClassVar[tuple[int, ...]] = (TCP, UDP)
     protocols: ClassVar[tuple[str, ...]] = ("onc-rpc",)
     misses: ClassVar[str] = "Calls inside TLS, and which program is called."
-    client_begins: ClassVar[bytes] = ANY_BYTE
-    server_begins: ClassVar[bytes] = ANY_BYTE
     patience: ClassVar[int] = STREAM_LIMIT
 
     def feed(self, talk: Conversation) -> Answer:

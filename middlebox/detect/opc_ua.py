@@ -21,6 +21,8 @@ class OpcUa(Paired):
 
     name: ClassVar[str] = "opc_ua"
     protocols: ClassVar[tuple[str, ...]] = ("opc-ua",)
+    client_begins: ClassVar[bytes] = b"HAEROMC"
+    server_begins: ClassVar[bytes] = client_begins
     what: ClassVar[str] = "an OPC UA message"
 
     def begins(self, data: bytes) -> bool | None:

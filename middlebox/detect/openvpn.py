@@ -72,6 +72,8 @@ _MAX_SESSIONS = 4
 "Sessions remembered per side: a client without an answer begins a new one every minute."
 _FOLLOWERS_ONE_WAY = 2
 "Packets after its reset that a side must send under the same session id when the other side is never seen."
+_MAX_STREAM_PACKETS = 64
+"Ours: of both directions over TCP, where nothing is repeated, until the session must be confirmed."
 _MAX_UNLINKED = 32
 "Messages, client resets not counted, after which the link will not come any more."
 
@@ -266,7 +268,7 @@ class OpenVpn(Detector):
         self._parsed = [0, 0]
         "TCP: bytes of each direction that are done with."
         self._given: Confidence | None = None
-        self._unlinked = 0
+        self._unlinked = self._stream_packets = 0
         self._is_version_2 = False
 
     def feed(self, talk: Conversation) -> Answer:
@@ -285,7 +287,9 @@ class OpenVpn(Detector):
             if isinstance(packet, Opinion):
                 return strongest or Opinion.MORE
             self._parsed[from_client] += _LENGTH_BYTES + len(packet)
-            answer = self._judge() if self._add(packet, from_client) else Opinion.NO
+            self._stream_packets += 1
+            fits = self._add(packet, from_client) and self._stream_packets <= _MAX_STREAM_PACKETS
+            answer = self._judge() if fits else Opinion.NO
             if answer is Opinion.NO:
                 break
             if isinstance(answer, Evidence):

@@ -66,6 +66,8 @@ class Pptp(Detector):
     name: ClassVar[str] = "pptp"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("pptp",)
+    client_begins: ClassVar[bytes] = b"\x00"
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -17,6 +17,8 @@ _NAMES = {
 }  # fmt: skip
 _HEADER_BYTES = 20
 "Code, identifier, length, authenticator (RFC 2865 section 3)."
+_MAX_BYTES = 4_096
+"The longest message (RFC 2865 section 3)."
 
 
 class Radius(DatagramExchange):
@@ -25,12 +27,13 @@ class Radius(DatagramExchange):
     name: ClassVar[str] = "radius"
     protocols: ClassVar[tuple[str, ...]] = ("radius",)
     misses: ClassVar[str] = "RADIUS inside TLS or DTLS."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(_NAMES)
+    client_begins: ClassVar[bytes] = bytes(_NAMES)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "identifier"
 
     def read(self, message: bytes) -> Seen | None:
         """Header, then attributes to the last byte."""
-        if len(message) < _HEADER_BYTES or int.from_bytes(message[2:4]) != len(message):
+        if not _HEADER_BYTES <= len(message) <= _MAX_BYTES or int.from_bytes(message[2:4]) != len(message):
             return None
         at, code = _HEADER_BYTES, message[0]
         while at + 2 <= len(message) and message[at + 1] >= 2 and message[at]:

@@ -15,6 +15,8 @@ _TYPES = range(192, 214)
 _HEADER_BYTES, _INFO_BYTES, _BLOCK_BYTES = 8, 20, 24
 "Header with source; sender's information; report block (section 6.4)."
 _COUNT = 0x1F
+_MAX_PACKETS = 64
+"Ours: in one datagram."
 
 
 class Rtcp(DatagramExchange):
@@ -23,7 +25,8 @@ class Rtcp(DatagramExchange):
     name: ClassVar[str] = "rtcp"
     protocols: ClassVar[tuple[str, ...]] = ("rtcp",)
     misses: ClassVar[str] = "SRTCP, whose trailer hides the end; reports in RTP's own flow, which is called rtp."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(VERSIONS)
+    client_begins: ClassVar[bytes] = bytes(VERSIONS)
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "source"
 
     def read(self, message: bytes) -> Seen | None:
@@ -31,7 +34,9 @@ class Rtcp(DatagramExchange):
         if len(message) < _HEADER_BYTES or message[1] not in (_SENDER_REPORT, _RECEIVER_REPORT):
             return None
         at = 0
-        while at + 4 <= len(message):
+        for _ in range(_MAX_PACKETS):
+            if at + 4 > len(message):
+                break
             if message[at] not in VERSIONS or message[at + 1] not in _TYPES:
                 return None
             at += 4 + 4 * int.from_bytes(message[at + 2 : at + 4])

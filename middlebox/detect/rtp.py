@@ -50,6 +50,8 @@ class Rtp(Detector):
     name: ClassVar[str] = "rtp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("rtp",)
+    client_begins: ClassVar[bytes] = bytes(VERSIONS)
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 6

@@ -24,6 +24,8 @@ class S7comm(Paired):
 
     name: ClassVar[str] = "s7comm"
     protocols: ClassVar[tuple[str, ...]] = ("s7comm",)
+    client_begins: ClassVar[bytes] = _TPKT[:1]
+    server_begins: ClassVar[bytes] = client_begins
     packets_needed: ClassVar[int] = 4
     what: ClassVar[str] = "S7 over ISO transport"
 

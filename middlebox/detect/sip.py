@@ -33,7 +33,8 @@ class Sip(DatagramExchange):
     transports: ClassVar[tuple[int, ...]] = (UDP, TCP)
     protocols: ClassVar[tuple[str, ...]] = ("sip",)
     misses: ClassVar[str] = "SIP inside TLS, and connections joined within a message."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(b"IABCROPSNMU")
+    client_begins: ClassVar[bytes] = b"IABCROPSNMU"
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "Call-ID"
 
     def feed(self, talk: Conversation) -> Answer:
@@ -42,7 +43,7 @@ class Sip(DatagramExchange):
             if self._waiting is not None and talk.data[0] in _KEEPALIVE:
                 return Opinion.MORE
             return super().feed(talk)
-        if any(stream and stream[0] not in self.first_bytes for stream in (talk.client, talk.server)):
+        if any(stream and stream[0] not in self.client_begins for stream in (talk.client, talk.server)):
             return Opinion.NO
         client, server = talk.client[:_MAX_HEAD_BYTES], talk.server[:_MAX_HEAD_BYTES]
         if not _may_begin(client) or not _may_begin(server):

@@ -26,7 +26,8 @@ class Snmp(DatagramExchange):
     name: ClassVar[str] = "snmp"
     protocols: ClassVar[tuple[str, ...]] = ("snmp",)
     misses: ClassVar[str] = "SNMP over TCP, TLS or DTLS."
-    first_bytes: ClassVar[frozenset[int]] = frozenset({_SEQUENCE})
+    client_begins: ClassVar[bytes] = bytes((_SEQUENCE,))
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "request id"
 
     def read(self, message: bytes) -> Seen | None:

@@ -61,6 +61,8 @@ class Socks4(Detector):
     name: ClassVar[str] = "socks4"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("socks4",)
+    client_begins: ClassVar[bytes] = b"\x04"
+    server_begins: ClassVar[bytes] = b"\x04\x00"
     facts: ClassVar[tuple[str, ...]] = ("socks4.version", "socks4.command")
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -76,6 +76,8 @@ class Socks5(Detector):
     name: ClassVar[str] = "socks5"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("socks5",)
+    client_begins: ClassVar[bytes] = bytes((_VERSION,))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ("socks5.method", "socks5.command")
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 3

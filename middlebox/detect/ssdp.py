@@ -20,7 +20,8 @@ class Ssdp(DatagramExchange):
     name: ClassVar[str] = "ssdp"
     protocols: ClassVar[tuple[str, ...]] = ("ssdp",)
     misses: ClassVar[str] = "A search to the multicast address and its responses are different flows, each probable."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(b"MNH")
+    client_begins: ClassVar[bytes] = b"MNH"
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "form"
 
     def read(self, message: bytes) -> Seen | None:

@@ -123,6 +123,7 @@ class Ssh(Detector):
     name: ClassVar[str] = "ssh"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("ssh",)
+    client_begins: ClassVar[bytes] = _MARK[:1]
     facts: ClassVar[tuple[str, ...]] = tuple(
         f"ssh.{side}.{version}" for side in ("client", "server") for version in ("proto_version", "software_version")
     )

@@ -39,6 +39,8 @@ _MAX_WAITING = 16
 "Unanswered requests remembered per flow: agents try a handful of addresses at once."
 _MAX_FOREIGN = 8
 "Datagrams of other kinds that may come before a flow's STUN is given up: media may start before its checks end."
+_MAX_ATTRIBUTES = 128
+"Ours: of one message."
 _MAX_STREAM_MESSAGES = 64
 "STUN messages read of one TCP direction: an allocation with its permissions and channels takes about ten."
 
@@ -64,7 +66,9 @@ def parse_message(data: bytes) -> Message | None:
         return None
     method = kind & 0x000F | (kind & 0x00E0) >> 1 | (kind & 0x3E00) >> 2
     attributes, at = set(), _HEADER.size
-    while at < len(data):
+    for _ in range(_MAX_ATTRIBUTES):
+        if at >= len(data):
+            break
         attribute, size = _PAIR.unpack_from(data, at)
         attributes.add(attribute)
         at += _PAIR.size + size + -size % 4

@@ -28,7 +28,8 @@ class Syslog(DatagramExchange):
     reaches: ClassVar[Confidence] = Confidence.PROBABLE
     packets_needed: ClassVar[int] = 1
     misses: ClassVar[str] = "Syslog over TCP or TLS; messages without a date are possible at most."
-    first_bytes: ClassVar[frozenset[int]] = frozenset(b"<")
+    client_begins: ClassVar[bytes] = b"<"
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = ""
 
     def read(self, message: bytes) -> Seen | None:

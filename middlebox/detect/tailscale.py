@@ -25,6 +25,8 @@ class Tailscale(Detector):
     name: ClassVar[str] = "tailscale"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("tailscale",)
+    client_begins: ClassVar[bytes] = _DISCO_MAGIC[:1]
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

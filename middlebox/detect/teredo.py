@@ -48,6 +48,8 @@ class Teredo(Encapsulation):
     name: ClassVar[str] = "teredo"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("teredo",)
+    client_begins: ClassVar[bytes] = b"\x00" + bytes(range(0x60, 0x70))
+    server_begins: ClassVar[bytes] = client_begins
     misses: ClassVar[str] = "Servers that hand out addresses with a prefix of their own."
 
     def look(self, data: bytes, size: int) -> Found | None:

@@ -25,7 +25,8 @@ class Tftp(DatagramExchange):
     name: ClassVar[str] = "tftp"
     protocols: ClassVar[tuple[str, ...]] = ("tftp",)
     misses: ClassVar[str] = "A transfer is another flow than its request; of one block alone nothing is said."
-    first_bytes: ClassVar[frozenset[int]] = frozenset({0})
+    client_begins: ClassVar[bytes] = b"\x00"
+    server_begins: ClassVar[bytes] = client_begins
     repeats: ClassVar[str] = "block number"
 
     def read(self, message: bytes) -> Seen | None:

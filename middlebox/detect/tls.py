@@ -46,6 +46,8 @@ _MAX_CIPHERTEXT = _MAX_PLAINTEXT + 2048
 _ALERT_LENGTH = 2
 _WARNING, _FATAL = 1, 2
 "Levels of an alert, RFC 8446 section 6. After a warning the handshake may go on."
+_MAX_ALERTS = 16
+"Of one side before its hello: the most that Go's TLS takes in a row (conn.go, maxUselessRecords). BoringSSL takes 4."
 
 _VERSION_NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 "As Suricata's EVE spells them."
@@ -57,6 +59,8 @@ class Tls(Detector):
     name: ClassVar[str] = "tls"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("tls",)
+    client_begins: ClassVar[bytes] = bytes((_HANDSHAKE, _ALERT, _APPLICATION_DATA, *range(0x80, 0x100)))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = (
         "tls.sni",
         "tls.version",
@@ -140,6 +144,7 @@ class _Side:
 
     __slots__ = (
         "_alert",
+        "_alerts",
         "_content",
         "_left",
         "_position",
@@ -172,6 +177,7 @@ class _Side:
         "Handshake bytes, taken out of their records."
         self._alert = bytearray()
         "The alert that is being read."
+        self._alerts = 0
 
     def read(self, stream: bytes, *, midstream: bool) -> None:
         """Take in what is new in `stream`, which only ever grows."""
@@ -201,6 +207,8 @@ class _Side:
 
     def _read_records(self, stream: bytes, midstream: bool) -> None:
         while self._position < len(stream) and not self.is_settled and not self._has_message:
+            if not self._left and self._take_whole_records(stream):
+                continue
             if self._left:
                 self._take(stream[self._position : self._position + self._left])
             elif not self._start_record(stream[self._position : self._position + _RECORD_HEADER], midstream):
@@ -208,6 +216,30 @@ class _Side:
         if self._content and not self.is_settled:
             parse = parse_client_hello if self._content[0] == CLIENT_HELLO else parse_server_hello
             self._settle(parse(bytes(self._content)))
+
+    def _take_whole_records(self, stream: bytes) -> bool:
+        """Take in the handshake records that are there as a whole; False when there is none.
+
+        They come by the thousand when somebody cuts a hello into records of one byte, so this is no loop over `_take`.
+        """
+        content, at, last = self._content, self._position, len(stream) - _RECORD_HEADER
+        needed = MESSAGE_HEADER
+        while at <= last and stream[at] == _HANDSHAKE and stream[at + 1] <= _MAX_MAJOR_VERSION:
+            start = at + _RECORD_HEADER
+            end = start + (stream[at + 3] << 8 | stream[at + 4])
+            if end > len(stream) or end - start > _MAX_PLAINTEXT:
+                break
+            content += stream[start:end]
+            at = end
+            if len(content) >= needed:
+                needed = MESSAGE_HEADER + int.from_bytes(content[1:MESSAGE_HEADER])
+                if len(content) >= needed:
+                    break
+        has_taken = at > self._position
+        self._position = at
+        if has_taken:
+            self._type = _HANDSHAKE
+        return has_taken
 
     def _start_record(self, header: bytes, midstream: bool) -> bool:
         """Judge a record header, or the first bytes of one; True when it is whole."""
@@ -246,7 +278,8 @@ class _Side:
             self._alert.clear()
             self.sent_alert = self.sent_alert or level in (_WARNING, _FATAL)
             self.sent_fatal_alert = level == _FATAL
-            self.is_foreign = level not in (_WARNING, _FATAL)
+            self._alerts += 1
+            self.is_foreign = level not in (_WARNING, _FATAL) or self._alerts > _MAX_ALERTS
 
     def _settle(self, result: ClientHello | ServerHello | Opinion) -> None:
         if isinstance(result, Opinion):

@@ -20,6 +20,8 @@ _TYPES = frozenset({_DATA, _FIN, _STATE, _RESET, _SYN})
 _MAX_EXTENSION = 3
 "1 is selective acknowledgement; 2 and 3 are used by libtorrent."
 _MAX_EXTENSION_BYTES = 64
+_MAX_EXTENSIONS = 8
+"Ours: in one packet."
 _MAX_BEHIND = 1024
 "Packets in flight, by which an acknowledgement may be behind the number that the other side has reached."
 _LEAST_EACH_WAY = 2
@@ -35,6 +37,8 @@ class Utp(Detector):
     name: ClassVar[str] = "utp"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("utp", "bittorrent")
+    client_begins: ClassVar[bytes] = bytes(_TYPES)
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
@@ -110,11 +114,15 @@ def _read(message: bytes) -> tuple[int, int, int, int, int] | None:
         return None
     kind, extension, connection, _time, _difference, _window, number, acknowledged = _HEADER.unpack_from(message)
     at = _HEADER.size
-    while extension and at + 2 <= len(message):
+    for _ in range(_MAX_EXTENSIONS):
+        if not extension or at + 2 > len(message):
+            break
         extension, length = message[at], message[at + 1]
         if extension > _MAX_EXTENSION or not 0 < length <= _MAX_EXTENSION_BYTES:
             return None
         at += 2 + length
+    else:
+        return None
     if at > len(message) or (kind in (_SYN, _STATE, _RESET) and at != len(message)):
         return None
     return kind, connection, number, acknowledged, at

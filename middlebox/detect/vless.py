@@ -82,6 +82,8 @@ class Vless(Detector):
     name: ClassVar[str] = "vless"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("vless",)
+    client_begins: ClassVar[bytes] = b"\x00"
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 3

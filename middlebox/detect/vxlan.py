@@ -42,6 +42,8 @@ class Vxlan(Encapsulation):
     name: ClassVar[str] = "vxlan"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("vxlan",)
+    client_begins: ClassVar[bytes] = bytes(_FLAGS)
+    server_begins: ClassVar[bytes] = client_begins
     misses: ClassVar[str] = "VXLAN whose frames are encrypted (IPsec, MACsec) or carry network service headers."
 
     def look(self, data: bytes, size: int) -> Found | None:

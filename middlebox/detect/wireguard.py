@@ -85,6 +85,8 @@ class WireGuard(Detector):
     name: ClassVar[str] = "wireguard"
     transports: ClassVar[tuple[int, ...]] = (UDP,)
     protocols: ClassVar[tuple[str, ...]] = ("wireguard",)
+    client_begins: ClassVar[bytes] = bytes(range(1, 5))
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

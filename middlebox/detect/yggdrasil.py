@@ -41,6 +41,8 @@ class Yggdrasil(Detector):
     name: ClassVar[str] = "yggdrasil"
     transports: ClassVar[tuple[int, ...]] = (TCP,)
     protocols: ClassVar[tuple[str, ...]] = ("yggdrasil",)
+    client_begins: ClassVar[bytes] = META[:1]
+    server_begins: ClassVar[bytes] = client_begins
     facts: ClassVar[tuple[str, ...]] = ()
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from middlebox.detect import DETECTORS
 from middlebox.detect.base import TCP, Conversation, Detector
 from middlebox.evidence import Answer, Confidence, Evidence, Opinion
+from middlebox.flow import Kinds, Opener
 from middlebox.protocols import CATEGORY_OF
 from tests.detect.conversations import Message, datagrams, last_evidence, stream
 from tests.detect.sample import Sample
@@ -78,6 +79,53 @@ def test_any_bytes_in_either_direction_get_an_answer(messages: list[Message], se
         for transport in kind.transports:
             answers = feed(kind, transport, messages, segment)
             assert all(isinstance(answer, (Evidence, Opinion)) for answer in answers), kind.name
+
+
+def may_begin(kind: type[Detector], transport: int, message: Message, *, midstream: bool = False) -> bool:
+    """Whether the engine makes this detector for a flow that begins with this message."""
+    from_client, data = message
+    opener = Opener.CLIENT if from_client else Opener.SERVER
+    if transport != TCP or midstream:
+        opener = Opener.EITHER
+    return bool(Kinds.of([kind], transport).meant_by(opener, data[0]))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DETECTORS if not kind.builds_on], ids=lambda kind: kind.name)
+def test_first_bytes_of_samples_are_declared(kind: type[Detector]) -> None:
+    for sample in samples_of(kind):
+        assert may_begin(kind, sample.transport, sample.messages[0]), sample.name
+        # What answers is not filtered, but declared all the same: of TCP connections joined later it may be the first.
+        for side, begins in ((True, kind.client_begins), (False, kind.server_begins)):
+            said = [data for from_client, data in sample.messages if from_client is side]
+            assert sample.transport != TCP or not said or said[0][0] in begins, sample.name
+
+
+def check_that_not_asking_loses_nothing(kind: type[Detector], message: Message, *, midstream: bool = False) -> None:
+    """A detector that is not made for a flow with this first message must have answered NO to it."""
+    for transport in () if kind.builds_on else kind.transports:
+        if not may_begin(kind, transport, message, midstream=midstream):
+            detector = kind()
+            is_tcp = transport == TCP
+            answers = stream(detector, [message], midstream=midstream) if is_tcp else datagrams(detector, [message])
+            assert next(answers) is Opinion.NO, message
+
+
+@every_detector
+def test_no_first_byte_that_is_not_declared_is_the_protocols(kind: type[Detector]) -> None:
+    own = {data[1:] for sample in samples_of(kind) for _, data in sample.messages[:2]}
+    for first in range(256):
+        for rest in (b"", *own):
+            for from_client in (True, False):
+                message = (from_client, bytes((first,)) + rest)
+                check_that_not_asking_loses_nothing(kind, message)
+                check_that_not_asking_loses_nothing(kind, message, midstream=True)
+
+
+@settings(max_examples=200)
+@given(data=payloads, from_client=st.booleans(), midstream=st.booleans())
+def test_not_asking_loses_nothing(data: bytes, from_client: bool, midstream: bool) -> None:
+    for kind in DETECTORS:
+        check_that_not_asking_loses_nothing(kind, (from_client, data), midstream=midstream)
 
 
 @every_detector

@@ -12,7 +12,7 @@ class Toy(DatagramExchange):
 
     name: ClassVar[str] = "toy"
     protocols: ClassVar[tuple[str, ...]] = ("ntp",)
-    first_bytes: ClassVar[frozenset[int]] = frozenset(b"?!-")
+    client_begins: ClassVar[bytes] = b"?!-"
     repeats: ClassVar[str] = "number"
 
     def read(self, message: bytes) -> Seen | None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from middlebox.detect.noisy_service import FLOWS_REMEMBERED, Flow, Kind, Lengths, Service
+from middlebox.detect.noisy_service import FLOWS_REMEMBERED, Flow, Kind, Lengths, Service, sum_of_scores
 from tests.detect.sample import noise
 
 
@@ -19,24 +19,22 @@ def test_scores_are_cut_and_added_up() -> None:
     service = Service()
     for seed, score in enumerate((1.0, 9.0, -0.5, -7.0)):
         noisy(service, seed, score)
-    assert service.sum_of_scores("model", 2.5) == (1.0 + 2.5 - 0.5 - 2.5, 4)
-    assert service.sum_of_scores("another", 2.5) == (0.0, 4)
+    assert sum_of_scores(service.noisy_flows(), "model", 2.5) == 1.0 + 2.5 - 0.5 - 2.5
+    assert sum_of_scores(service.noisy_flows(), "another", 2.5) == 0.0
 
 
 def test_only_the_latest_flows_count() -> None:
     service = Service()
-    for seed in range(20):
-        noisy(service, seed, 1.0)
-    assert service.sum_of_scores("model", 2.5) == (float(FLOWS_REMEMBERED), FLOWS_REMEMBERED)
+    flows = [noisy(service, seed) for seed in range(20)]
+    assert service.noisy_flows() == flows[-FLOWS_REMEMBERED:]
 
 
 def test_unknown_flows_do_not_count_and_one_ordinary_flow_silences_all() -> None:
     service = Service()
-    noisy(service, 1, 1.0)
-    other = service.begin()
-    assert service.sum_of_scores("model", 2.5) == (1.0, 1)
+    flow, other = noisy(service, 1), service.begin()
+    assert service.noisy_flows() == [flow]
     other.kind = Kind.ORDINARY
-    assert service.sum_of_scores("model", 2.5) == (0, 0)
+    assert service.noisy_flows() == []
 
 
 @pytest.mark.parametrize("head", ["client_head", "server_head"])

@@ -485,9 +485,18 @@ def test_a_stream_joined_inside_a_packet_is_rejected() -> None:
 
 
 def test_a_stream_that_reaches_the_limit_is_given_up() -> None:
-    resets = framed(CLIENT(PLAIN_RESET))[1] * (STREAM_LIMIT // 16 + 2)
-    answers = list(stream(OpenVpn(), [CLIENT(resets)]))
+    _, reset = framed(CLIENT(PLAIN_RESET))
+    _, control = framed(CLIENT(clear(CONTROL, HERE, payload=noise(1_900))))
+    assert len(reset + 8 * control) < STREAM_LIMIT < len(reset + 9 * control)
+    answers = list(stream(OpenVpn(), [CLIENT(reset + 9 * control)], segment=STREAM_LIMIT))
+    assert answers[-1] is Opinion.NO or not last_evidence(answers[-1:]).more
+
+
+def test_a_stream_of_nothing_but_resets_is_given_up() -> None:
+    _, reset = framed(CLIENT(PLAIN_RESET))
+    answers = list(stream(OpenVpn(), [CLIENT(reset * 100)], segment=len(reset)))
     assert answers[-1] is Opinion.NO
+    assert len(answers) < 100
     assert level(last_evidence(answers)) is Confidence.POSSIBLE
 
 
