@@ -43,6 +43,8 @@ _MAX_PLAINTEXT = 1 << 14
 "Content of a record, RFC 8446 section 5.1."
 _MAX_CIPHERTEXT = _MAX_PLAINTEXT + 2048
 "Content of an application data record, RFC 5246 section 6.2.3; TLS 1.3 allows less."
+_MAX_RECORDS = 2_048
+"Ours: of one side before its hello is whole. Enough for 1.8 kB, a hello with post-quantum keys, byte by byte."
 _ALERT_LENGTH = 2
 _WARNING, _FATAL = 1, 2
 "Levels of an alert, RFC 8446 section 6. After a warning the handshake may go on."
@@ -148,6 +150,7 @@ class _Side:
         "_content",
         "_left",
         "_position",
+        "_records",
         "_type",
         "facts",
         "hello",
@@ -177,7 +180,7 @@ class _Side:
         "Handshake bytes, taken out of their records."
         self._alert = bytearray()
         "The alert that is being read."
-        self._alerts = 0
+        self._alerts = self._records = 0
 
     def read(self, stream: bytes, *, midstream: bool) -> None:
         """Take in what is new in `stream`, which only ever grows."""
@@ -207,8 +210,12 @@ class _Side:
 
     def _read_records(self, stream: bytes, midstream: bool) -> None:
         while self._position < len(stream) and not self.is_settled and not self._has_message:
-            if not self._left and self._take_whole_records(stream):
-                continue
+            if not self._left:
+                if self._records >= _MAX_RECORDS:
+                    self.is_foreign = True
+                    break
+                if self._take_whole_records(stream):
+                    continue
             if self._left:
                 self._take(stream[self._position : self._position + self._left])
             elif not self._start_record(stream[self._position : self._position + _RECORD_HEADER], midstream):
@@ -223,8 +230,10 @@ class _Side:
         They come by the thousand when somebody cuts a hello into records of one byte, so this is no loop over `_take`.
         """
         content, at, last = self._content, self._position, len(stream) - _RECORD_HEADER
-        needed = MESSAGE_HEADER
-        while at <= last and stream[at] == _HANDSHAKE and stream[at + 1] <= _MAX_MAJOR_VERSION:
+        before, needed = at - len(content), MESSAGE_HEADER
+        for _ in range(_MAX_RECORDS - self._records):
+            if at > last or stream[at] != _HANDSHAKE or stream[at + 1] > _MAX_MAJOR_VERSION:
+                break
             start = at + _RECORD_HEADER
             end = start + (stream[at + 3] << 8 | stream[at + 4])
             if end > len(stream) or end - start > _MAX_PLAINTEXT:
@@ -235,11 +244,11 @@ class _Side:
                 needed = MESSAGE_HEADER + int.from_bytes(content[1:MESSAGE_HEADER])
                 if len(content) >= needed:
                     break
-        has_taken = at > self._position
-        self._position = at
-        if has_taken:
-            self._type = _HANDSHAKE
-        return has_taken
+        if at == self._position:
+            return False
+        self._records += (at - len(content) - before) // _RECORD_HEADER
+        self._position, self._type = at, _HANDSHAKE
+        return True
 
     def _start_record(self, header: bytes, midstream: bool) -> bool:
         """Judge a record header, or the first bytes of one; True when it is whole."""
@@ -259,6 +268,7 @@ class _Side:
             return False
         self.is_foreign = self._type == _ALERT and length != _ALERT_LENGTH
         self._position += _RECORD_HEADER
+        self._records += 1
         self._left = length
         return True
 

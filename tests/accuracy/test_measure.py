@@ -26,7 +26,7 @@ def test_a_capture_is_compared_flow_by_flow() -> None:
 
 def test_every_detector_that_was_asked_has_a_slowest_packet() -> None:
     worst = slowest([CAPTURES / "openvpn-udp.pcap"])
-    assert {"openvpn", "wireguard"} <= {one.detector for one in worst} <= {kind.name for kind in DETECTORS}
+    assert {"openvpn", "quic"} <= {one.detector for one in worst} <= {kind.name for kind in DETECTORS}
     assert all(one.microseconds > 0 for one in worst)
     assert worst == sorted(worst, key=lambda one: -one.microseconds)
 

@@ -72,3 +72,11 @@ def test_a_hello_in_tiny_records_is_read_however_it_is_cut(size: int, segment: i
     said = records(HELLO, size=size)
     (evidence,) = [one for one in stream(Tls(), [CLIENT(said)], segment=segment) if isinstance(one, Evidence)]
     assert evidence.facts["tls.sni"] == "a.example"
+
+
+@pytest.mark.parametrize(("empty", "is_taken"), [(2_047, True), (2_048, False)])
+@pytest.mark.parametrize("segment", [1, 1_460, 1 << 14])
+def test_so_many_records_before_a_hello_and_no_more(empty: int, is_taken: bool, segment: int) -> None:
+    said = b"\x16\x03\x01\x00\x00" * empty + records(HELLO)
+    answers = list(stream(Tls(), [CLIENT(said)], segment=segment))
+    assert isinstance(answers[-1], Evidence) is is_taken

@@ -220,7 +220,6 @@ def test_hello_longer_than_the_stream_shows_its_name_at_the_limit() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(b"\x16\x03\x01\0\0" * 4000, id="empty records"),
         pytest.param(records(b"\1\xff\xff\xff\3\3" + bytes(32) + b"\0\xff\xfe" + bytes(20000)), id="endless ciphers"),
         pytest.param(records(b"\2\0\xff\xff\3\3" + bytes(36) + b"\xff\xd7" + bytes(20000)), id="endless ServerHello"),
         pytest.param(b"\xff\xff\1\3\1\x7f\xe6\0\0\0\x10" + bytes(20000), id="endless SSL 2.0 hello"),
