@@ -232,8 +232,9 @@ def score_collateral(outcomes: Iterable[Outcome], arguments: Arguments) -> Colla
         collateral.flows += 1
         collateral.named += outcome.level is not None
         collateral.settled_early += outcome.is_settled_early
-        collateral.tcp += outcome.ends.endswith("TCP")
-        collateral.five_rules += outcome.name == "fully-encrypted"
+        is_tcp = outcome.ends.endswith("TCP")
+        collateral.tcp += is_tcp
+        collateral.five_rules += is_tcp and outcome.name == "fully-encrypted"
         if outcome.category in REFUSED_CATEGORIES:
             at_level = {"confirmed": collateral.confirmed, "probable": collateral.probable}
             at_level.get(outcome.level or "", collateral.possible).append(outcome)

@@ -63,9 +63,12 @@ def test_collateral_counts_refused_categories_by_level() -> None:
         said(flow(), "openvpn", "confirmed"),
     ]
     found = score_collateral(outcomes, NONE)
-    assert (found.flows, found.named, found.five_rules, found.settled_early) == (5, 5, 1, 4)
+    assert (found.flows, found.named, found.five_rules, found.settled_early) == (5, 5, 0, 4)
     assert [len(found.confirmed), len(found.probable), len(found.possible)] == [1, 1, 1]
     assert found.upper_bound(0) == pytest.approx(3 / 5)
+    over_tcp = said(VAGUE, "fully-encrypted", "possible")
+    over_tcp.ends = "192.0.2.2:40000 > 198.51.100.2:7000 TCP"
+    assert score_collateral([over_tcp], NONE).five_rules == 1  # the five rules are about TCP
     assert 0.2 < found.upper_bound(1) < 1
 
 
