@@ -41,7 +41,7 @@ def share(interval: Interval | None) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %" if 0 < value < 1 else f"{100 * value:.0f} %"
+    return f"{100 * value:.3g} %" if 1e-6 < value < 1 else f"{100 * value:.0f} %"
 
 
 def cell(value: Cell) -> str:

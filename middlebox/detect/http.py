@@ -30,6 +30,9 @@ _AUTHORITY = re.compile(rb"(?:[^@]*@)?(\[[0-9A-Fa-f:.%]{2,64}\]|[!-9;-?A-Z^-~]{1
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d ([1-9]\d\d)[ \r\n]")
 _STATUS_LINE_BEGUN = re.compile(rb"(?:H|HT|HTT|HTTP|HTTP/|HTTP/1|HTTP/1\.|HTTP/1\.\d|HTTP/1\.\d (?:[1-9]\d{0,2})?)?")
 
+_REQUEST_PATIENCE = 2_048
+"Ours: bytes of a response after which its request is not waited for: captures of one direction have none."
+
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_HEADER_SIZE = 9
 "Length (3), type (1), flags (1), stream (4): RFC 9113 section 4.1."
@@ -68,15 +71,22 @@ def _read_request_line(request: bytes) -> tuple[bytes, bytes, int] | None:
 
 
 def _feed_http1(client: bytes, server: bytes) -> Answer:
+    if _STATUS_LINE.match(client):
+        client, server = server, client  # joined mid-way: who seemed to open the connection is the server
+    facts: dict[str, object]
     request = client.lstrip(_BLANK_LINES)
     line = _read_request_line(request)
     if line is None:
+        if not client and (status := _STATUS_LINE.match(server)):
+            facts = {"http.status": int(status[1])}
+            waits = len(server) < _REQUEST_PATIENCE
+            return Evidence("http", Confidence.PROBABLE, "a status line; its request is not seen", facts, more=waits)
         begun = _REQUEST_LINE_BEGUN.fullmatch(request) and len(client) < STREAM_LIMIT
         answer = _STATUS_LINE.match(server) or _STATUS_LINE_BEGUN.fullmatch(server)
         return Opinion.MORE if begun and answer else Opinion.NO
     method, target, line_end = line
     headers_end = _HEADERS_END.search(request, line_end)
-    facts: dict[str, object] = {"http.http_method": method.decode("ascii")}
+    facts = {"http.http_method": method.decode("ascii")}
     if host := _find_host(method, target, request[line_end : headers_end.end() if headers_end else None]):
         facts["http.hostname"] = host
     if status := _STATUS_LINE.match(server):

@@ -122,7 +122,8 @@ def test_answer_before_the_request_ends_waits_for_the_host() -> None:
 
 def test_response_captured_before_its_request_is_kept_for_it() -> None:
     answers = list(stream(Http(), [SERVER(HTTP_RESPONSE), CLIENT(HTTP_REQUEST)]))
-    assert answers[0] is Opinion.MORE
+    assert isinstance(answers[0], Evidence)
+    assert (answers[0].confidence, answers[0].more) == (Confidence.PROBABLE, True)
     evidence = last_evidence(answers)
     assert evidence
     assert (evidence.confidence, evidence.facts["http.status"]) == (Confidence.CONFIRMED, 200)
@@ -149,3 +150,19 @@ def test_http2_preface_answered_otherwise_does_not_confirm(answer: bytes) -> Non
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=200))
 def test_detector_never_raises(client: bytes, server: bytes) -> None:
     list(stream(Http(), [CLIENT(b"GET " + client), SERVER(b"HTTP/1." + server)], segment=9))
+
+
+def test_a_response_without_its_request_is_probable_and_not_waited_for_long() -> None:
+    body = b"x" * 4000
+    for side in (CLIENT, SERVER):
+        answers = list(stream(Http(), [side(b"HTTP/1.1 404 Not Found\r\n\r\n" + body)], segment=1000))
+        evidence = last_evidence(answers)
+        assert evidence is not None
+        assert (evidence.confidence, evidence.facts) == (Confidence.PROBABLE, {"http.status": 404})
+        assert len(answers) <= 3
+
+
+def test_roles_that_a_late_start_exchanged_are_set_right() -> None:
+    evidence = last_evidence(stream(Http(), [CLIENT(HTTP_RESPONSE), SERVER(HTTP_REQUEST)], midstream=True))
+    assert evidence is not None
+    assert evidence.confidence is Confidence.CONFIRMED
