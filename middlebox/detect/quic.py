@@ -31,6 +31,7 @@ from middlebox.detect.quic_packet import (
     NEGOTIATION,
     SERVER_LABEL,
     VERSIONS,
+    CryptoStream,
     InitialKeys,
     LongPacket,
     crypto_frames,
@@ -163,7 +164,6 @@ class _Attempt:
 
     __slots__ = (
         "_crypto",
-        "_filled",
         "_is_from_small",
         "_keys",
         "answer",
@@ -194,9 +194,7 @@ class _Attempt:
         "By version and label."
         self._is_from_small = True
         "What `_crypto` holds came in datagrams that a server should have discarded."
-        self._crypto = bytearray()
-        self._filled = bytearray()
-        "For each byte of `_crypto`, whether it has come."
+        self._crypto = CryptoStream(MAX_CRYPTO)
 
     @property
     def is_opened(self) -> bool:
@@ -222,9 +220,8 @@ class _Attempt:
         if self._is_from_small and not is_small:
             self._is_from_small, self.facts = False, None
             self._crypto.clear()
-            self._filled.clear()
         for offset, piece in crypto_frames(payload):
-            self._put(offset, piece)
+            self._crypto.put(offset, piece)
         if self.facts is None:
             self._read_hello()
         return True
@@ -282,19 +279,8 @@ class _Attempt:
             self._keys[version, label] = initial_keys(version, self.destination_id, label)
         return self._keys[version, label]
 
-    def _put(self, offset: int, piece: bytes) -> None:
-        end = offset + len(piece)
-        if end > MAX_CRYPTO:
-            return
-        missing = bytes(max(0, end - len(self._crypto)))
-        self._crypto += missing
-        self._filled += missing
-        self._crypto[offset:end] = piece
-        self._filled[offset:end] = b"\1" * len(piece)
-
     def _read_hello(self) -> None:
-        hole = self._filled.find(0)
-        content = bytes(self._crypto if hole < 0 else self._crypto[:hole])
+        content = self._crypto.contiguous()
         if content.startswith(_CHLO):
             self.read_google_hello(content)
             return

@@ -9,6 +9,7 @@ from middlebox.detect.client_hello import ClientHello, parse_client_hello
 from middlebox.detect.quic_packet import (
     CLIENT_LABEL,
     VERSIONS,
+    CryptoStream,
     InitialKeys,
     crypto_frames,
     initial_keys,
@@ -27,7 +28,7 @@ _TRANSPORT_PARAMETERS, _TRANSPORT_PARAMETERS_DRAFT = 57, 0xFFA5
 class QuicHello:
     """Puts the ClientHello together from the client's Initial packets."""
 
-    __slots__ = ("_crypto", "_datagrams", "_filled", "_keys", "hello", "is_over")
+    __slots__ = ("_crypto", "_datagrams", "_keys", "hello", "is_over")
 
     def __init__(self) -> None:
         self.hello: ClientHello | None = None
@@ -36,8 +37,7 @@ class QuicHello:
         self._datagrams = 0
         self._keys: dict[tuple[int, bytes], InitialKeys] = {}
         "By version and connection ID: that of the client's first packet, and another one after a Retry."
-        self._crypto = bytearray()
-        self._filled = bytearray()
+        self._crypto = CryptoStream(_MAX_CRYPTO)
 
     def read(self, datagram: bytes) -> ClientHello | None:
         """Take in one datagram of the client's; the hello, once it is whole."""
@@ -54,24 +54,13 @@ class QuicHello:
             for keys in self._keys.values():
                 if (payload := open_initial(packet, keys)) is not None:
                     for offset, piece in crypto_frames(payload):
-                        self._put(offset, piece)
+                        self._crypto.put(offset, piece)
                     break
-        hole = self._filled.find(0)
-        found = parse_client_hello(bytes(self._crypto if hole < 0 else self._crypto[:hole]))
+        found = parse_client_hello(self._crypto.contiguous())
         if isinstance(found, ClientHello):
             self.hello = found
         self.is_over = self.is_over or found is not Opinion.MORE
         return self.hello
-
-    def _put(self, offset: int, piece: bytes) -> None:
-        end = offset + len(piece)
-        if end > _MAX_CRYPTO:
-            return
-        missing = bytes(max(0, end - len(self._crypto)))
-        self._crypto += missing
-        self._filled += missing
-        self._crypto[offset:end] = piece
-        self._filled[offset:end] = b"\1" * len(piece)
 
 
 def transport_parameters(hello: ClientHello) -> dict[int, int | None]:

@@ -125,6 +125,44 @@ def _variable_integer(data: bytes, position: int) -> tuple[int, int]:
     return int.from_bytes(data[position : position + size]) & ((1 << 8 * size - 2) - 1), position + size
 
 
+class CryptoStream:
+    """Puts CRYPTO frames in order (RFC 9000 section 19.6), whatever order they come in."""
+
+    __slots__ = ("_bytes", "_filled", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        "Frames that reach beyond so many bytes are left out."
+        self._bytes = bytearray()
+        self._filled = bytearray()
+        "For each byte, whether it has come."
+
+    def __len__(self) -> int:
+        """Bytes that are kept, holes included."""
+        return len(self._bytes)
+
+    def put(self, offset: int, piece: bytes) -> None:
+        """Take in one frame."""
+        end = offset + len(piece)
+        if end > self._limit:
+            return
+        missing = bytes(max(0, end - len(self._bytes)))
+        self._bytes += missing
+        self._filled += missing
+        self._bytes[offset:end] = piece
+        self._filled[offset:end] = b"\1" * len(piece)
+
+    def contiguous(self) -> bytes:
+        """What has come, up to the first hole."""
+        hole = self._filled.find(0)
+        return bytes(self._bytes if hole < 0 else self._bytes[:hole])
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._bytes.clear()
+        self._filled.clear()
+
+
 def crypto_frames(payload: bytes) -> Iterator[tuple[int, bytes]]:
     """Offset and content of each CRYPTO frame, up to the first frame that an Initial may not hold."""
     position = 0

@@ -9,6 +9,7 @@ from middlebox.detect.quic_packet import (
     MAX_COALESCED,
     SERVER_LABEL,
     VERSIONS,
+    CryptoStream,
     crypto_frames,
     initial_keys,
     long_packets,
@@ -195,3 +196,15 @@ def test_any_bytes_are_an_answer(data: bytes, kind: int, version: int) -> None:
     for offset, content in crypto_frames(data):
         assert offset >= 0
         assert len(content) <= len(data)
+
+
+def test_a_stream_is_read_up_to_its_first_hole_whatever_the_order() -> None:
+    stream = CryptoStream(10)
+    stream.put(4, b"ef")
+    stream.put(0, b"ab")
+    assert (stream.contiguous(), len(stream)) == (b"ab", 6)
+    stream.put(2, b"cd")
+    stream.put(9, b"xy")  # beyond the limit
+    assert (stream.contiguous(), len(stream)) == (b"abcdef", 6)
+    stream.clear()
+    assert (stream.contiguous(), len(stream)) == (b"", 0)
