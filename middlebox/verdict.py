@@ -8,7 +8,7 @@ from enum import Enum, IntEnum
 
 
 class Verdict(IntEnum):
-    """What happens to this packet. The numbers are also written into connection marks; keep them below 8."""
+    """What happens to this packet. The first four are also written into connection marks by these numbers."""
 
     PASS = 1
     "Let it through."
@@ -18,6 +18,10 @@ class Verdict(IntEnum):
     "Discard it; TCP: a RST to both sides; other protocols: as REJECT."
     REJECT = 4
     "Discard it and tell the sender: TCP RST, otherwise ICMP 'administratively prohibited'."
+    THROTTLE = 5
+    "Let it through as long as its flow and direction keep below a rate; the kernel discards what is above."
+    DNS = 6
+    "Discard it and send the answer that the decision brings in the name of the server that was asked."
 
 
 class Action(Enum):
@@ -27,13 +31,19 @@ class Action(Enum):
     DROP = "drop"
     RESET = "reset"
     REJECT = "reject"
+    THROTTLE = "throttle"
+    "Police the flow in the kernel at the rule's `rate`, each direction for itself."
+    SAMPLE = "sample"
+    "Refuse some flows, chosen by the rule's `probability`, as its `then` says; on the others the rule does not act."
+    DNS = "dns"
+    "Answer the query in the server's stead, as the rule's `dns` says."
     LOG = "log"
     "Record the match and go on with the next rule."
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict that carries this action out; None for `log`, which decides nothing."""
-        return None if self is Action.LOG else Verdict[self.name]
+        """The verdict that carries this action out; None for `log`, which decides nothing, and `sample`, see `then`."""
+        return None if self in (Action.LOG, Action.SAMPLE) else Verdict[self.name]
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,6 +55,10 @@ class Decision:
     "True when every later packet of the flow gets the same verdict, so the kernel may stop asking."
     rule: str | None = None
     "Name of the rule that decided, None for the policy's default or an undecided flow."
+    rate: int | None = None
+    "THROTTLE: bits of IP packets a second, each direction."
+    answer: bytes | None = None
+    "DNS: the whole IP packet to send to the client."
 
 
 UNDECIDED = Decision(Verdict.PASS, settled=False)

@@ -21,7 +21,7 @@ TOYS = (VpnToy, NameToy)
 PASSED = Decision(Verdict.PASS, settled=True)
 
 APPROVED_KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
-HQ = Approval("hq", "wireguard", public_key=APPROVED_KEY)
+HQ = Approval("hq", "wireguard", public_keys=(APPROVED_KEY,))
 
 BLOCK_VPN = rule("block-vpn", Action.DROP, asks("category", "vpn"))
 BLOCK_SURE_VPN = rule("block-vpn", Action.DROP, asks("category", "vpn"), asks("confidence", Confidence.CONFIRMED))

@@ -281,7 +281,7 @@ def test_a_tunnel_with_another_key_is_refused() -> None:
 
 
 def test_an_expired_approval_does_not_help() -> None:
-    expired = Approval("hq", "wireguard", public_key=APPROVED_KEY, until=50.0)
+    expired = Approval("hq", "wireguard", public_keys=(APPROVED_KEY,), until=50.0)
     engine = engine_for(policy(PASS_APPROVED, BLOCK_SURE_VPN, approvals=(expired,)))
     assert verdicts(run(engine, [vpn(key_message(APPROVED_KEY)), WELCOME], start=60.0)) == ["PASS", "DROP"]
 

@@ -32,10 +32,10 @@ class Approvals:
     """The approvals of one policy, ready to be checked."""
 
     def __init__(self, approvals: Sequence[Approval]) -> None:
-        self._by_protocol: dict[str, list[tuple[Approval, bytes | None]]] = {}
+        self._by_protocol: dict[str, list[tuple[Approval, tuple[bytes, ...]]]] = {}
         for approval in approvals:
-            key = None if approval.public_key is None else _mac1_key(approval.public_key)
-            self._by_protocol.setdefault(approval.protocol, []).append((approval, key))
+            keys = tuple(map(_mac1_key, approval.public_keys))
+            self._by_protocol.setdefault(approval.protocol, []).append((approval, keys))
 
     @property
     def protocols(self) -> frozenset[str]:
@@ -54,14 +54,16 @@ class Approvals:
         return self._find(flow, [proof], now, by_key_only=True)
 
     def _find(self, flow: Candidate, proofs: list[Proof], now: float, *, by_key_only: bool = False) -> str | None:
-        for approval, mac1_key in self._by_protocol.get(flow.protocol, ()):
+        for approval, mac1_keys in self._by_protocol.get(flow.protocol, ()):
             if approval.until is not None and now > approval.until:
+                continue
+            if approval.begins is not None and now < approval.begins:
                 continue
             if approval.server and not _has_end_in(flow, approval.server):
                 continue
-            if mac1_key is None and by_key_only:
+            if not mac1_keys and by_key_only:
                 continue
-            if mac1_key is not None and not any(_is_for(mac1_key, proof) for proof in proofs):
+            if mac1_keys and not any(_is_for(key, proof) for key in mac1_keys for proof in proofs):
                 continue
             return approval.name
         return None

@@ -9,13 +9,25 @@ import os.path
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path as FilePath
+from zoneinfo import ZoneInfo
 
 from middlebox.detect import DETECTORS
 from middlebox.policy.condition import ConditionReader, Entry, Lists
 from middlebox.policy.fields import Kind, known_fields
 from middlebox.policy.problem import PolicyError, Problem, described, quoted
-from middlebox.policy.rule import Approval, Condition, FailurePolicy, Mode, Policy, Rule
-from middlebox.policy.schema import ApprovalFile, PolicyFile, validate
+from middlebox.policy.rule import (
+    Approval,
+    Condition,
+    FailurePolicy,
+    Mode,
+    Policy,
+    Residual,
+    ResidualScope,
+    Rule,
+    Schedule,
+)
+from middlebox.policy.schema import ApprovalFile, PolicyFile, ScheduleFile, validate
+from middlebox.policy.values import WEEKDAYS, in_zone
 from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
 from middlebox.protocols import CATEGORY_OF
 from middlebox.verdict import Action, Verdict
@@ -231,6 +243,7 @@ class _Reading:
 
     def _assembled(self, shape: PolicyFile, conditions: list[Condition]) -> Policy:
         fail = shape.fail
+        schedules = {name: _schedule(name, schedule) for name, schedule in shape.schedules.items()}
         return Policy(
             name=shape.policy,
             rules=tuple(
@@ -240,6 +253,16 @@ class _Reading:
                     action=Action(rule.action),
                     why=rule.why,
                     location=f"{self._document.file}:{self._document.value_place(('rules', index)).line}",
+                    during=None if rule.during is None else schedules.get(rule.during),
+                    monitor=rule.mode == "monitor",
+                    residual=None
+                    if rule.residual is None
+                    else Residual(frozenset(map(ResidualScope, rule.residual.scope)), rule.residual.seconds),
+                    rate=rule.rate,
+                    probability=rule.probability,
+                    then=Action(rule.then or "drop"),
+                    dns=None if rule.dns is None else rule.dns[0],
+                    addresses=() if rule.dns is None else rule.dns[1],
                 )
                 for index, (rule, condition) in enumerate(zip(shape.rules, conditions, strict=True))
             ),
@@ -253,6 +276,9 @@ class _Reading:
             ),
             home=tuple(shape.home),
             approvals=tuple(map(_approval, shape.approved)),
+            clients={name: tuple(networks) for name, networks in shape.clients.items()},
+            schedules=schedules,
+            seed=shape.seed,
             source=self._document.file,
             digest=self._digest.hexdigest(),
         )
@@ -262,10 +288,23 @@ def _approval(shape: ApprovalFile) -> Approval:
     return Approval(
         name=shape.name,
         protocol=shape.protocol,
-        public_key=shape.public_key,
+        public_keys=tuple(shape.public_key),
         server=tuple(shape.server),
+        begins=shape.begins,
         until=shape.until,
         why=shape.why,
+    )
+
+
+def _schedule(name: str, shape: ScheduleFile) -> Schedule:
+    zone = ZoneInfo(shape.timezone)
+    return Schedule(
+        name,
+        timezone=shape.timezone,
+        begins=None if shape.begins is None else in_zone(shape.begins, zone),
+        ends=None if shape.until is None else in_zone(shape.until, zone),
+        weekdays=None if shape.weekly is None else frozenset(WEEKDAYS.index(day) for day in shape.weekly),
+        hours=shape.hours,
     )
 
 

@@ -5,6 +5,8 @@ Rule of this file: it knows which keys exist and what type each has; what names 
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
@@ -12,11 +14,18 @@ from pydantic_core import ErrorDetails
 
 from middlebox.policy.fields import OPERATORS, Kind
 from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
-from middlebox.policy.rule import Network
+from middlebox.policy.rule import DnsAnswer, Network
 from middlebox.policy.values import (
     TRANSPORTS,
+    parse_begins,
+    parse_dns,
+    parse_hours,
+    parse_moment,
     parse_network,
+    parse_probability,
     parse_protocol,
+    parse_rate,
+    parse_timezone,
     parse_until,
     parse_wireguard_key,
 )
@@ -30,10 +39,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 "Names of policies, rules, lists and approvals: they stand in events, commands and file names."
 
 LATER = {
-    "policy": ("schedules", "include", "clients", "pseudonymise"),
-    "rule": ("during", "residual", "rate", "probability", "dns"),
-    "approval": ("tls_auth_key", "tls_crypt_key", "certificate"),
-    "action": ("throttle", "sample", "dns"),
+    "policy": ("include", "geoip", "waive", "pseudonymise"),
+    "approval": ("tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key", "certificate", "server_name"),
 }
 "Words that the format will have one day. They are refused like any other, but by saying so."
 
@@ -87,13 +94,57 @@ class ApprovalFile(_Strict):
         str, PlainValidator(parse_protocol), WithJsonSchema({"type": "string", "enum": sorted(CATEGORY_OF)})
     ]
     public_key: Annotated[
-        bytes | None, PlainValidator(parse_wireguard_key), WithJsonSchema({"type": "string", "minLength": 44})
-    ] = Field(default=None, description="WireGuard: the approved server's public key, as `wg pubkey` prints it.")
+        list[Annotated[bytes, PlainValidator(parse_wireguard_key)]],
+        Field(min_length=1),
+        BeforeValidator(_one_or_many),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "minLength": 44},
+                    {"type": "array", "items": {"type": "string", "minLength": 44}, "minItems": 1},
+                ]
+            }
+        ),
+    ] = Field(
+        default=[], description="WireGuard: the approved server's public key, as `wg pubkey` prints it, or several."
+    )
     server: Networks = Field(default=[], description="Addresses of the approved server.")
+    begins: Annotated[float | None, PlainValidator(parse_begins), WithJsonSchema({"type": "string"})] = Field(
+        default=None, alias="from", description="First day (its beginning, UTC) or moment of validity."
+    )
     until: Annotated[float | None, PlainValidator(parse_until), WithJsonSchema({"type": "string"})] = Field(
         default=None, description="Last day (its end, UTC) or moment of validity."
     )
     why: str = ""
+
+
+class ScheduleFile(_Strict):
+    """When rules are in force."""
+
+    begins: Annotated[datetime | None, PlainValidator(parse_moment), WithJsonSchema({"type": "string"})] = Field(
+        default=None, alias="from", description="First moment inside: a date or a date and time."
+    )
+    until: Annotated[datetime | None, PlainValidator(parse_moment), WithJsonSchema({"type": "string"})] = Field(
+        default=None, description="First moment outside."
+    )
+    weekly: Annotated[list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None, Field(min_length=1)] = (
+        Field(default=None, description="Days of the week; left out: every day.")
+    )
+    hours: Annotated[
+        tuple[int, int] | None, PlainValidator(parse_hours), WithJsonSchema({"type": "string", "minLength": 11})
+    ] = Field(default=None, description='"08:00-18:00" on the zone\'s clock; "22:00-06:00" passes midnight.')
+    timezone: Annotated[str, PlainValidator(parse_timezone), WithJsonSchema({"type": "string"})] = Field(
+        default="UTC", description="IANA time zone."
+    )
+
+
+class ResidualFile(_Strict):
+    """What else is refused for a while, and for how long."""
+
+    scope: Annotated[
+        list[Literal["client", "server", "server_port"]], Field(min_length=1), BeforeValidator(_one_or_many)
+    ] = Field(description="What later flows must have in common with the refused one: all that is named.")
+    seconds: int = Field(ge=1, le=86_400, description="How long, counted from the refusal.")
 
 
 class RuleFile(_Strict):
@@ -101,8 +152,43 @@ class RuleFile(_Strict):
 
     rule: Name
     when: object = Field(description="The condition; {} is true for every flow.")
-    action: Literal["pass", "drop", "reset", "reject", "log"]
+    action: Literal["pass", "drop", "reset", "reject", "throttle", "sample", "dns", "log"]
     why: str = ""
+    during: str | None = Field(default=None, description="The schedule in which the rule is in force.")
+    mode: Literal["enforce", "monitor"] = Field(
+        default="enforce", description="monitor: record what the rule would do, and go on with the next."
+    )
+    residual: ResidualFile | None = Field(default=None, description="Refuse what is like it for a while.")
+    rate: Annotated[int | None, PlainValidator(parse_rate), WithJsonSchema({"type": "string"})] = Field(
+        default=None, description="throttle: bits a second in each direction, such as 128kbit/s."
+    )
+    probability: Annotated[
+        float | None,
+        PlainValidator(parse_probability),
+        WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+    ] = Field(default=None, description="sample: share of flows that are chosen.")
+    then: Literal["drop", "reset", "reject"] | None = Field(
+        default=None, description="sample: what happens to the chosen flows; left out: drop."
+    )
+    dns: Annotated[
+        tuple[DnsAnswer, tuple[IPv4Address | IPv6Address, ...]] | None,
+        PlainValidator(parse_dns),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"enum": ["nxdomain", "refused"]},
+                    {
+                        "type": "object",
+                        "properties": {
+                            "address": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+                        },
+                        "required": ["address"],
+                        "additionalProperties": False,
+                    },
+                ]
+            }
+        ),
+    ] = Field(default=None, description="dns: what the gateway answers.")
 
 
 class PolicyFile(_Strict):
@@ -125,6 +211,9 @@ class PolicyFile(_Strict):
             ),
         ],
     ] = Field(default={}, description="Named lists: entries, or the path of a .yaml or .txt file.")
+    clients: dict[Name, Networks] = Field(default={}, description="Named groups of client addresses.")
+    schedules: dict[Name, ScheduleFile] = Field(default={}, description="Named times in which rules are in force.")
+    seed: int = Field(default=0, description="Makes the choices of `sample` repeatable.")
     approved: list[ApprovalFile] = []
     rules: list[RuleFile] = []
 
@@ -170,7 +259,9 @@ _MISSING = {
     "name": "give it one",
     "protocol": "say which, for instance wireguard",
     "when": "to match every flow write when: {}",
-    "action": "write pass, drop, reset, reject or log",
+    "action": "write pass, drop, reset, reject, throttle, sample, dns or log",
+    "scope": "say what later flows must have in common with it: client, server, server_port",
+    "seconds": "say for how long",
 }
 "What to do about a key that must be there."
 
@@ -187,14 +278,23 @@ def _thing(path: Path) -> str:
     """What the mapping around the last key of `path` describes."""
     if len(path) == 1:
         return "policy"
-    return {"rules": "rule", "approved": "approval"}.get(str(path[0]), str(path[0]))
+    if path[0] == "rules" and "residual" in path[:-1]:
+        return "residual"
+    return {"rules": "rule", "approved": "approval", "schedules": "schedule"}.get(str(path[0]), str(path[0]))
+
+
+def _keys(model: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of a mapping as a file has them."""
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
-    "policy": tuple(PolicyFile.model_fields),
-    "rule": tuple(RuleFile.model_fields),
-    "approval": tuple(ApprovalFile.model_fields),
-    "fail": tuple(FailFile.model_fields),
+    "policy": _keys(PolicyFile),
+    "rule": _keys(RuleFile),
+    "approval": _keys(ApprovalFile),
+    "fail": _keys(FailFile),
+    "schedule": _keys(ScheduleFile),
+    "residual": _keys(ResidualFile),
 }
 
 
@@ -204,15 +304,13 @@ def unknown_key(key: str, thing: str) -> str:
         return f"{quoted(key)} is not supported yet"
     hint = suggestion(key, _FIELDS[thing]) or f"; fields: {', '.join(_FIELDS[thing])}"
     article = "an" if thing[0] in "aeiou" else "a"
-    return f"{quoted(key)} is not a field of {'fail' if thing == 'fail' else f'{article} {thing}'}{hint}"
+    return f"{quoted(key)} is not a field of {thing if thing in ('fail', 'residual') else f'{article} {thing}'}{hint}"
 
 
 def _wrong_word(label: str, found: object, words: list[str]) -> str:
     expected = f"found {described(found)}, expected {listed(words)}"
     if not isinstance(found, str):
         return expected
-    if label in ("action", "default") and found in LATER["action"]:
-        return f"{quoted(found)} is not supported yet; expected {listed(words)}"
     if label == "default" and found == "log":
         return f'"log" decides nothing, expected {listed(words)}'
     other = OTHER_WORDS.get(found.lower())

@@ -5,12 +5,14 @@ Rule of this file: a value is read in exactly one way wherever it stands, in an 
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from zoneinfo import ZoneInfo, available_timezones
 
 from middlebox.policy.problem import described, listed, quoted, suggestion
-from middlebox.policy.rule import Network
+from middlebox.policy.rule import DnsAnswer, Network
 from middlebox.protocols import CATEGORIES, CATEGORY_OF
 
 TRANSPORTS = ("TCP", "UDP", "ICMP", "IPV6-ICMP", "ESP", "AH", "GRE")
@@ -134,6 +136,96 @@ def parse_wireguard_key(value: object) -> bytes:
     if len(key) != WIREGUARD_KEY_BYTES:
         raise ValueError(f"found a key of {len(key)} bytes, expected {WIREGUARD_KEY_BYTES}: {expected}")
     return key
+
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"Days as a schedule writes them, in the order of `date.weekday()`."
+MAX_RATE = 100_000_000_000
+"Bits a second: above any link that user space could look at."
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMG]?)bit/s")
+_UNITS = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_HOURS = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])")
+_MINUTES_A_DAY = 24 * 60
+
+
+def parse_rate(value: object) -> int:
+    """A rate in bits a second."""
+    expected = "a rate such as 128kbit/s (bit/s, kbit/s, Mbit/s, Gbit/s)"
+    text = parse_text(value, expected)
+    match = _RATE.fullmatch(text)
+    rate = round(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if not 0 < rate <= MAX_RATE:
+        raise ValueError(f"found {quoted(text)}, expected {expected}")
+    return rate
+
+
+def parse_probability(value: object) -> float:
+    """A probability above 0 and up to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValueError(f"found {described(value)}, expected a number above 0 and up to 1, such as 0.26")
+    return float(value)
+
+
+def parse_timezone(value: object) -> str:
+    """An IANA time zone."""
+    expected = "an IANA time zone such as Europe/Paris"
+    return parse_word(value, available_timezones(), expected)
+
+
+def parse_hours(value: object) -> tuple[int, int]:
+    """Hours of a day as minutes after midnight, `08:00-18:00`; over midnight where the second is the smaller one."""
+    expected = 'hours in quotes such as "08:00-18:00"'
+    text = parse_text(value, expected)
+    match = _HOURS.fullmatch(text)
+    if match is None:
+        raise ValueError(f"found {quoted(text)}, expected {expected}")
+    begins, ends = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+    if begins == ends or begins >= _MINUTES_A_DAY or ends > _MINUTES_A_DAY:
+        raise ValueError(f"found {quoted(text)}, expected two different times of a day: {expected}")
+    return begins, ends
+
+
+def parse_moment(value: object) -> datetime:
+    """A date, which is its midnight, or a date and time; without a zone of its own it is in that of its schedule."""
+    expected = "a date such as 2016-03-03, or a date and time such as 2016-03-03T08:00"
+    moment = value
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            raise ValueError(f"found {described(value)}, expected {expected}") from None
+    if not isinstance(moment, date):
+        raise ValueError(f"found {described(value)}, expected {expected}")
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time())
+
+
+def in_zone(moment: datetime, zone: ZoneInfo) -> float:
+    """Seconds since the epoch of a moment, on the zone's wall clock unless it names a zone itself."""
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()
+
+
+def parse_begins(value: object) -> float:
+    """The first second of validity; a day begins at its midnight, times without a zone are UTC."""
+    return in_zone(parse_moment(value), ZoneInfo("UTC"))
+
+
+def parse_dns(value: object) -> tuple[DnsAnswer, tuple[IPv4Address | IPv6Address, ...]]:
+    """What to answer a DNS query with: `nxdomain`, `refused`, or `{address: ...}` with one address or several."""
+    expected = "nxdomain, refused, or {address: 192.0.2.1}"
+    if not isinstance(value, dict):
+        return DnsAnswer(parse_word(value, ("nxdomain", "refused"), expected)), ()
+    if list(value) != ["address"]:
+        raise ValueError(f"found a mapping of {listed(map(quoted, map(str, value)))}, expected {expected}")
+    found = value["address"] if isinstance(value["address"], list) else [value["address"]]
+    if not found:
+        raise ValueError(f"found an empty list, expected {expected}")
+    addresses = []
+    for one in found:
+        try:
+            addresses.append(ip_address(parse_text(one, "an address")))
+        except ValueError:
+            raise ValueError(f"found {described(one)}, expected an address such as 192.0.2.1") from None
+    return DnsAnswer.ADDRESS, tuple(addresses)
 
 
 def parse_until(value: object) -> float:

@@ -39,9 +39,9 @@ class Tunnel:
     proofs: list[Proof] = field(default_factory=list)
 
 
-HQ = Approval("hq", "wireguard", public_key=KEY)
+HQ = Approval("hq", "wireguard", public_keys=(KEY,))
 PARTNER = Approval("partner", "ipsec", server=(ip_network("203.0.113.40/32"),))
-BOTH = Approval("both", "wireguard", public_key=KEY, server=(ip_network("203.0.113.40/32"),))
+BOTH = Approval("both", "wireguard", public_keys=(KEY,), server=(ip_network("203.0.113.40/32"),))
 
 
 def test_the_initiation_is_what_wireguard_sends() -> None:
@@ -113,14 +113,14 @@ def test_an_approval_with_key_and_address_asks_for_both() -> None:
 
 
 def test_an_approval_ends_after_its_last_second() -> None:
-    approvals = Approvals([Approval("hq", "wireguard", public_key=KEY, until=100.0)])
+    approvals = Approvals([Approval("hq", "wireguard", public_keys=(KEY,), until=100.0)])
     tunnel = Tunnel(proofs=[proof(initiation(KEY))])
     assert approvals.covering(tunnel, 100.0) == "hq"
     assert approvals.covering(tunnel, 101.0) is None
 
 
 def test_the_first_approval_that_covers_gives_its_name() -> None:
-    expired = Approval("old", "wireguard", public_key=KEY, until=-1.0)
+    expired = Approval("old", "wireguard", public_keys=(KEY,), until=-1.0)
     tunnel = Tunnel(proofs=[proof(initiation(KEY))])
     assert Approvals([expired, PARTNER, HQ, BOTH]).covering(tunnel, 0.0) == "hq"
 

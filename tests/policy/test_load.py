@@ -89,7 +89,7 @@ def test_a_good_policy_becomes_data() -> None:
             Approval(
                 name="hq",
                 protocol="wireguard",
-                public_key=bytes(range(32)),
+                public_keys=(bytes(range(32)),),
                 until=datetime(2027, 1, 1, 23, 59, 59, tzinfo=UTC).timestamp(),
                 why="Ours.",
             ),

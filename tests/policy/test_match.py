@@ -335,7 +335,7 @@ def test_without_rules_the_default_holds_at_once() -> None:
 
 
 def test_an_approval_may_come_while_a_detector_of_its_protocol_works() -> None:
-    matcher = Matcher(policy(approvals=(Approval("hq", "wireguard", public_key=bytes(32)),)))
+    matcher = Matcher(policy(approvals=(Approval("hq", "wireguard", public_keys=(bytes(32),)),)))
     assert matcher.approval_may_come(Seen(pending=[NameToy, VpnToy]))  # type: ignore[arg-type]
     assert not matcher.approval_may_come(Seen(pending=[NameToy]))  # type: ignore[arg-type]
     assert not Matcher(policy()).approval_may_come(Seen(pending=[VpnToy]))  # type: ignore[arg-type]
