@@ -6,22 +6,26 @@ Every packet gets exactly one decision, also after a bug of ours.
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
-from middlebox import events
+from middlebox import dns_answer, events
 from middlebox.detect import DETECTORS
 from middlebox.detect.base import INNER_PROTOCOLS, STREAM_LIMIT, Detector
+from middlebox.detect.dns import read_query
 from middlebox.events import Event
 from middlebox.evidence import Confidence, Evidence, Opinion
 from middlebox.flow import TCP_CLOSED_IDLE_SECONDS, Flow, FlowTable, Inspection, Kinds, Sighting, Totals
 from middlebox.fragments import Reassembler
+from middlebox.host_scores import HostScores
 from middlebox.memories import Memories
-from middlebox.packet import ACK, FIN, RST, SYN, TCP, Fragment, Packet, Undecodable, decode
+from middlebox.packet import ACK, FIN, RST, SYN, TCP, UDP, Fragment, Packet, Undecodable, decode
 from middlebox.policy.match import Matcher, Ruling, in_networks
-from middlebox.policy.rule import Mode, Policy
+from middlebox.policy.rule import Mode, Policy, Rule
 from middlebox.protocols import CARRIERS
+from middlebox.residual import Block, Blocks
 from middlebox.verdict import UNDECIDED, Action, Decision, Verdict
 
 MAX_FLOWS = 262_144
@@ -51,6 +55,18 @@ ERROR_TRANSPORT_BYTES = 8
 "Of a packet we failed on, after its IP header: as much as ICMP errors quote (RFC 792). A UDP header, so no payload."
 
 
+REFUSALS = frozenset({Verdict.DROP, Verdict.RESET, Verdict.REJECT})
+"Verdicts after which nothing of the flow passes."
+
+_COUNTS: Mapping[str, tuple[str, bool, int | None]] = {
+    "flow.pkts_toserver": ("packets_to_server", True, 1),
+    "flow.pkts_toclient": ("packets_to_client", False, 1),
+    "flow.bytes_toserver": ("bytes_to_server", True, None),
+    "flow.bytes_toclient": ("bytes_to_client", False, None),
+}
+"Counts that rules may ask for: attribute of a flow, whether the client's packets add to it, how much (None: bytes)."
+
+
 @dataclass(slots=True)
 class Counters:
     """What happened since the start. Read by shells, written by the engine only."""
@@ -68,6 +84,8 @@ class Counters:
     "Decided flows, by verdict."
     rules: Counter[str] = field(default_factory=Counter)
     "Flows on which a rule acted, log rules included, by rule."
+    residual: int = 0
+    "Flows refused because they resemble one that a rule refused."
 
     def as_dict(self) -> dict[str, object]:
         """For a stats event."""
@@ -81,7 +99,12 @@ class Counters:
             "internal_errors": self.internal_errors,
             "verdicts": dict(self.verdicts),
             "rules": dict(self.rules),
+            "residual": self.residual,
         }
+
+
+def _same(now: float) -> float:
+    return now
 
 
 class Engine:
@@ -95,13 +118,14 @@ class Engine:
         detectors: tuple[type[Detector], ...] = DETECTORS,
         max_flows: int = MAX_FLOWS,
         kernel_tells_ends: bool = False,
+        policy_time: Callable[[float], float] = _same,
     ) -> None:
-        self.policy = policy
-        self.epoch = epoch
         self.counters = Counters()
-        self._matcher = Matcher(policy)
-        self._enforcing = policy.mode is Mode.ENFORCE
-        self._is_home = in_networks(policy.home) if policy.home else None
+        self._policy_time = policy_time
+        self._blocks = Blocks()
+        self._new_blocks: list[Block] = []
+        self._scores = HostScores()
+        self._adopt(policy, epoch)
         self._flows = FlowTable(max_flows, kernel_tells_ends=kernel_tells_ends)
         self._fragments = Reassembler()
         self._kinds = {transport: Kinds.of(detectors, transport) for transport in range(256)}
@@ -111,6 +135,48 @@ class Engine:
         "What a detector raised on the packet in hand."
         self._next_sweep = 0.0
         self._error_event_due: dict[str, float] = {}
+
+    def _adopt(self, policy: Policy, epoch: int) -> None:
+        """Make this the policy in force. No rule with a schedule is, before the time is known."""
+        self.policy = policy
+        self.epoch = epoch
+        self.matcher = Matcher(policy)
+        self._enforcing = policy.mode is Mode.ENFORCE
+        self._is_home = in_networks(policy.home) if policy.home else None
+        self._thresholds = self.matcher.count_thresholds
+        self._scores = self._scores.renewed(self.matcher.host_scores)
+        self.next_edge = float("-inf")
+        "Policy time at which `renew` is due: a schedule opens or closes, an approval begins or ends. -inf: not begun."
+
+    def renew(self, now: float, *, epoch: int, policy: Policy | None = None) -> None:
+        """Judge every open flow again, each on its next packet: at a schedule's edge, or by another policy.
+
+        Args:
+            now: The time.
+            epoch: The new epoch, different from all before.
+            policy: The policy that comes into force; None: the same one at another time.
+        """
+        if policy is not None:
+            self._adopt(policy, epoch)
+        self.epoch = epoch
+        self._set_time(now)
+        in_force = frozenset(rule.name for rule in self.matcher.rules_in_force)
+        self._new_blocks = list(self._blocks.keep(in_force, now))
+
+    def pass_edge(self, now: float) -> None:
+        """For captures, where nobody else watches the time: `renew` when an edge has been reached."""
+        if self._policy_time(now) >= self.next_edge > float("-inf"):
+            self.renew(now, epoch=self.epoch + 1)
+
+    def _set_time(self, now: float) -> None:
+        at = self._policy_time(now)
+        self.matcher.activate(at)
+        self.next_edge = self.matcher.next_edge(at)
+
+    def take_blocks(self) -> list[Block]:
+        """Residual blocks for the kernel to carry out: the new ones; after `renew` all that still stand."""
+        taken, self._new_blocks = self._new_blocks, []
+        return taken
 
     def __len__(self) -> int:
         """Flows in the table."""
@@ -137,7 +203,7 @@ class Engine:
                 flow = self._flows.backward.get(key)
             if (
                 flow is not None
-                and flow.inspection is None
+                and flow.settled_in == self.epoch
                 and whole
                 and now - flow.last_seen < TCP_CLOSED_IDLE_SECONDS  # the least idle time: else look closer
                 and not (flow.transport == TCP and raw[flags_at] & (FIN | SYN | RST))
@@ -200,6 +266,8 @@ class Engine:
     def _handle_slowly(self, raw: bytes, now: float) -> Decision:
         if now >= self._next_sweep:
             self.expire(now)
+        if self.next_edge == float("-inf"):
+            self._set_time(now)
         packet = decode(raw)
         if isinstance(packet, Fragment):
             self.counters.fragments += 1
@@ -214,7 +282,7 @@ class Engine:
         else:
             self._count(len(raw))
         if isinstance(packet, Packet):
-            decision = self._judge(packet, now)
+            decision = self._judge(packet, raw, now)
             bug, self._bug = self._bug, None
             if bug is None:
                 return decision
@@ -227,7 +295,7 @@ class Engine:
         self.counters.packets += 1
         self.counters.bytes += length
 
-    def _judge(self, packet: Packet, now: float) -> Decision:
+    def _judge(self, packet: Packet, raw: bytes, now: float) -> Decision:
         flow = self._flows.forward.get(packet.key)
         from_client = flow is not None
         if flow is None:
@@ -246,16 +314,21 @@ class Engine:
             if packet.flags & (SYN | ACK | RST) == SYN and packet.sequence != flow.start_sequence:
                 flow.unanswered_syn = packet.sequence
                 return UNDECIDED  # judged with the connection that it may begin
-        inspection = flow.inspection
-        if inspection is None:
+        if flow.settled_in == self.epoch:
             return flow.answer
-        changed = self._inspect(flow, inspection, packet, now, from_client=from_client)
-        if changed or flow.packets == 1:
-            self._decide(flow, packet.length, now)
+        again = flow.epoch != self.epoch
+        if (again or flow.residual) and not self._take_up(flow, packet.length, now):
+            return flow.answer
+        again |= self._crosses_threshold(flow, packet.length, from_client=from_client)
+        changed = flow.inspection is not None and self._inspect(flow, flow.inspection, packet, now, from_client)
+        if changed or again:
+            self._decide(flow, packet.length, now, again=again)
             if flow.refused and self._opens_approved_handshake(flow, now):
                 flow.passed_packets += 1
                 flow.passed_bytes += packet.length
                 return UNDECIDED
+        if from_client and self._is_judged_by_query(flow):
+            return self._judge_query(flow, packet, raw, now)
         return flow.answer
 
     def _open(self, packet: Packet, now: float) -> Flow:
@@ -263,21 +336,46 @@ class Engine:
             self.counters.flows_evicted += 1
             self._end(self._flows.idlest(), now)
         flow = Flow(packet, now, order=self.counters.packets)
-        if self._is_home is None or self._is_home(flow.client) or self._is_home(flow.server):
-            self._begin_inspection(flow)
-        else:
-            flow.decision = flow.answer = Decision(Verdict.PASS, settled=True)
         self._flows.add(flow)
         self.counters.flows += 1
         return flow
 
-    def _begin_inspection(self, flow: Flow) -> Inspection:
-        inspection = Inspection(self._kinds[flow.transport], tcp=flow.transport == TCP, midstream=flow.midstream)
+    def _take_up(self, flow: Flow, length: int, now: float) -> bool:
+        """Begin with a flow in this epoch; False when no rule needs to be asked about it."""
+        is_new, flow.epoch = flow.epoch == 0, self.epoch
+        flow.scores = self._scores
+        if self._is_home is not None and not (self._is_home(flow.client) or self._is_home(flow.server)):
+            self._change_verdict(flow, Verdict.PASS, length)
+            flow.decision = flow.answer = Decision(Verdict.PASS, settled=True)
+            self._settle(flow)
+            return False
+        if (is_new or flow.residual) and len(self._blocks) and (block := self._blocks.find(flow, now)):
+            self._refuse_by_block(flow, *block, length, now)
+            return False
+        flow.residual = False
+        was_not_looked_at = flow.inspection is None and flow.confidence is None
+        if is_new or (was_not_looked_at and (flow.refused or flow.decided_at is None)):
+            self._begin_inspection(flow, late=not is_new)
+        return True
+
+    def _begin_inspection(self, flow: Flow, *, late: bool = False) -> Inspection:
+        midstream = flow.midstream or (late and flow.transport == TCP)
+        inspection = Inspection(self._kinds[flow.transport], tcp=flow.transport == TCP, midstream=midstream)
         inspection.conversation.facts = flow.facts
         flow.inspection = inspection
         return inspection
 
-    def _inspect(self, flow: Flow, inspection: Inspection, packet: Packet, now: float, *, from_client: bool) -> bool:
+    def _crosses_threshold(self, flow: Flow, length: int, *, from_client: bool) -> bool:
+        """Whether this packet brings a count to a number that a rule asks for."""
+        for name, threshold in self._thresholds:
+            count, is_clients, step = _COUNTS[name]
+            if is_clients is from_client:
+                reached = getattr(flow, count)
+                if reached - (length if step is None else step) < threshold <= reached:
+                    return True
+        return False
+
+    def _inspect(self, flow: Flow, inspection: Inspection, packet: Packet, now: float, from_client: bool) -> bool:
         """Show the packet's payload to the detectors; True when anything is known that was not before."""
         changed = False
         for data, is_clients in inspection.in_order(packet, flow.start_sequence, from_client=from_client):
@@ -293,7 +391,7 @@ class Engine:
 
     def _is_spent(self, flow: Flow, inspection: Inspection) -> bool:
         """Whether a flow has been looked at for long enough."""
-        if flow.refused and self._matcher.approval_may_come(flow):
+        if flow.refused and self.matcher.approval_may_come(flow):
             return False
         said = inspection.inspected_bytes
         return (
@@ -365,7 +463,7 @@ class Engine:
         if inner.inspection is None:
             return False
         known = len(inner.sightings)
-        self._inspect(inner, inner.inspection, packet, now, from_client=from_client)
+        self._inspect(inner, inner.inspection, packet, now, from_client)
         if not inner.pending:
             inner.inspection = None
         for sighting in inner.sightings[known:]:
@@ -392,47 +490,123 @@ class Engine:
 
     # --- decisions --------------------------------------------------------------------------------
 
-    def _decide(self, flow: Flow, length: int, now: float) -> None:
-        """Ask the policy again, now that more is known."""
-        if flow.approved is None:
-            flow.approved = self._matcher.approvals.covering(flow, now)
-        ruling = self._matcher.judge(flow)
+    def _decide(self, flow: Flow, length: int, now: float, *, again: bool) -> None:
+        """Ask the policy, now that more is known or, `again`, that it asks for something else."""
+        if flow.approved is None or again:
+            flow.approved = self.matcher.approvals.covering(flow, self._policy_time(now))
+        ruling = self.matcher.judge(flow)
         self._log(flow, ruling, now)
+        if self._is_judged_by_query(flow):
+            return
         undecided = flow.decided_at is None
         newly_approved = flow.refused and flow.approved != flow.decided_for
-        if ruling.action is not None and (undecided or newly_approved):
+        if ruling.action is None:
+            if again and not undecided:
+                self._change_verdict(flow, Verdict.PASS, length)
+                flow.decision = flow.answer = UNDECIDED
+                flow.decided_at = None
+        elif undecided or newly_approved or again:
             self._rule(flow, ruling, length, now)
         if flow.decided_at is not None and self._is_final(flow, ruling):
-            flow.decision = Decision(flow.decision.verdict, settled=True, rule=flow.decision.rule)
-            flow.answer = (
-                flow.decision if self._enforcing else Decision(Verdict.PASS, settled=True, rule=flow.decision.rule)
-            )
-            flow.settle()
+            decision = flow.decision = replace(flow.decision, settled=True)
+            flow.answer = decision if self._enforcing else Decision(Verdict.PASS, settled=True, rule=decision.rule)
+            self._settle(flow)
+        elif flow.inspection is not None and flow.decided_at is not None and not flow.pending:
+            flow.settle()  # only counts are waited for
 
     def _rule(self, flow: Flow, ruling: Ruling, length: int, now: float) -> None:
         """Set the verdict of a flow."""
-        assert ruling.action is not None
-        verdict = ruling.action.verdict
-        assert verdict is not None
-        rule = ruling.rule.name if ruling.rule is not None else None
+        rule = ruling.rule
+        verdict = _flow_verdict(ruling)
+        decision = Decision(
+            verdict,
+            settled=False,
+            rule=None if rule is None else rule.name,
+            rate=rule.rate if rule is not None and verdict is Verdict.THROTTLE else None,
+        )
         flow.decided_for = flow.approved
-        if flow.refused:
-            if verdict is flow.decision.verdict:
-                return  # approved, and refused all the same
-            flow.refused_packets = flow.packets - 1 - flow.passed_packets
-            flow.refused_bytes = flow.bytes_to_server + flow.bytes_to_client - length - flow.passed_bytes
-        flow.decision = Decision(verdict, settled=False, rule=rule)
-        flow.answer = flow.decision if self._enforcing else UNDECIDED
+        before, flow.decision = flow.decision, decision
+        flow.answer = decision if self._enforcing and verdict is not Verdict.THROTTLE else UNDECIDED
+        if flow.decided_at is not None and (verdict, decision.rate) == (before.verdict, before.rate):
+            return
+        self._change_verdict(flow, verdict, length)
         flow.decided_at = flow.packets
-        flow.refused = verdict is not Verdict.PASS
-        if flow.refused:
-            flow.passed_packets = flow.packets - 1
-            flow.passed_bytes = flow.bytes_to_server + flow.bytes_to_client - length
         self.counters.verdicts[verdict.name.lower()] += 1
-        if rule is not None:
-            self.counters.rules[rule] += 1
+        self._act(flow, rule, verdict, now)
         if rule is not None or flow.refused:
-            self._decision_event(flow, rule, now)
+            self._decision_event(flow, decision.rule, now)
+
+    def _change_verdict(self, flow: Flow, verdict: Verdict, length: int) -> None:
+        """Keep count of what passes and is refused. The packet in hand, of `length` bytes, meets the new verdict."""
+        packets = flow.packets - 1
+        octets = flow.bytes_to_server + flow.bytes_to_client - length
+        if flow.refused:
+            flow.refused_packets, flow.refused_bytes = packets - flow.passed_packets, octets - flow.passed_bytes
+        flow.refused = verdict in REFUSALS
+        if flow.refused:
+            flow.passed_packets, flow.passed_bytes = packets - flow.refused_packets, octets - flow.refused_bytes
+
+    def _act(self, flow: Flow, rule: Rule | None, verdict: Verdict, now: float) -> None:
+        """Count that a rule acts, and leave its residual block."""
+        if rule is None:
+            return
+        self.counters.rules[rule.name] += 1
+        if rule.residual is not None and self._enforcing and verdict is not Verdict.PASS:
+            blocked_by = Verdict.DROP if verdict is Verdict.DNS else verdict
+            self._new_blocks.append(self._blocks.add(flow, rule.residual, rule.name, blocked_by, now))
+
+    def _refuse_by_block(self, flow: Flow, rule: str, verdict: Verdict, length: int, now: float) -> None:
+        """Refuse a flow for a while because it resembles a refused one. Never final: the block ends by itself."""
+        if flow.residual:
+            return
+        flow.residual = True
+        self._change_verdict(flow, verdict, length)
+        flow.decision = flow.answer = Decision(verdict, settled=False, rule=rule)
+        flow.decided_at = flow.packets
+        self.counters.verdicts[verdict.name.lower()] += 1
+        self.counters.residual += 1
+        self._decision_event(flow, rule, now)
+
+    def _settle(self, flow: Flow) -> None:
+        """Nothing more is asked about the flow in this epoch."""
+        flow.settled_in = self.epoch
+        if flow.inspection is not None:
+            flow.settle()
+            self._scores.note(flow)
+
+    # --- DNS, query by query ----------------------------------------------------------------------
+
+    def _is_judged_by_query(self, flow: Flow) -> bool:
+        """Whether each query of the flow gets a verdict of its own: resolvers ask for several names from one port."""
+        return self.matcher.per_query and flow.transport == UDP and flow.protocol == "dns"
+
+    def _judge_query(self, flow: Flow, packet: Packet, raw: bytes, now: float) -> Decision:
+        """Judge one packet of a client's to a name server by what it asks for."""
+        flow.facts.update(read_query(packet.payload) or {})
+        ruling = self.matcher.judge(flow)
+        if ruling.action is None:
+            return UNDECIDED
+        rule, name = ruling.rule, None if ruling.rule is None else ruling.rule.name
+        is_answer = rule is not None and rule.action is Action.DNS
+        verdict = Verdict.DNS if is_answer else _flow_verdict(ruling)
+        decision = Decision(verdict, settled=False, rule=name)
+        is_news = flow.decided_at is None or decision != flow.decision
+        if is_news and (flow.decided_at is None or verdict is not Verdict.PASS):  # what was refused once is remembered
+            flow.decision = decision
+            flow.decided_at = flow.packets
+            self.counters.verdicts[verdict.name.lower()] += 1
+            self._act(flow, rule, verdict, now)
+        if verdict in (Verdict.PASS, Verdict.THROTTLE):
+            return UNDECIDED
+        flow.refused_packets += 1
+        flow.refused_bytes += packet.length
+        self._decision_event(flow, name, now)
+        if not self._enforcing:
+            return UNDECIDED
+        if rule is None or not is_answer:
+            return decision
+        answer = dns_answer.answer(raw, rule)
+        return decision if answer is None else replace(decision, answer=answer)
 
     def _log(self, flow: Flow, ruling: Ruling, now: float) -> None:
         for rule in ruling.logged:
@@ -441,18 +615,19 @@ class Engine:
             if rule.name not in flow.logged:
                 flow.logged.add(rule.name)
                 self.counters.rules[rule.name] += 1
-                self._decision_event(flow, rule.name, now)
+                would = None if rule.action is Action.LOG else rule.action.value
+                self._decision_event(flow, rule.name, now, would=would)
 
     def _is_final(self, flow: Flow, ruling: Ruling) -> bool:
         """Whether nothing that may still come can change the verdict or is still wanted for the record.
 
-        A refused flow is settled at once, unless the proof of an approval may still arrive: a WireGuard
+        A refused or throttled flow is settled at once, unless the proof of an approval may still arrive: a WireGuard
         tunnel joined mid-way is refused, and freed by its next handshake. A flow that passes is settled
         when its detectors have finished, so that the record names it.
         """
-        if flow.refused:
-            return not ruling.log_pending and not self._matcher.approval_may_come(flow)
-        return not flow.pending
+        if flow.decision.verdict is not Verdict.PASS:
+            return not ruling.log_pending and not self.matcher.approval_may_come(flow)
+        return not flow.pending and all(getattr(flow, _COUNTS[name][0]) >= least for name, least in self._thresholds)
 
     def _opens_approved_handshake(self, flow: Flow, now: float) -> bool:
         """Whether this packet of a refused flow is a handshake message that would get it passed, if it were answered.
@@ -464,19 +639,21 @@ class Engine:
             return False
         if newest.evidence.proof is None:
             return False
-        flow.approved = self._matcher.approvals.promised(flow, newest.evidence.proof, now)
-        would_pass = flow.approved is not None and self._matcher.judge(flow).action is Action.PASS
+        flow.approved = self.matcher.approvals.promised(flow, newest.evidence.proof, self._policy_time(now))
+        would_pass = flow.approved is not None and self.matcher.judge(flow).action is Action.PASS
         flow.approved = None
         return would_pass
 
-    def _decision_event(self, flow: Flow, rule: str | None, now: float) -> None:
+    def _decision_event(self, flow: Flow, rule: str | None, now: float, would: str | None = None) -> None:
         self._events.append(
-            events.decision_event(flow, self.policy, self._matcher, epoch=self.epoch, now=now, rule=rule)
+            events.decision_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now, rule=rule, would=would)
         )
 
     def _end(self, flow: Flow, now: float) -> None:
         self._flows.remove(flow)
-        self._events.append(events.flow_event(flow, self.policy, self._matcher, epoch=self.epoch, now=now))
+        if flow.inspection is not None:
+            self._scores.note(flow)
+        self._events.append(events.flow_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now))
 
     # --- what cannot be judged --------------------------------------------------------------------
 
@@ -501,6 +678,17 @@ class Engine:
         self._events.append(
             events.error_event(kind, message, count=count, first_bytes=_headers(raw), policy=self.policy, now=now)
         )
+
+
+def _flow_verdict(ruling: Ruling) -> Verdict:
+    """What a ruling does to a whole flow. Only a UDP query can be answered: other DNS is reset, so that it fails."""
+    assert ruling.action is not None
+    if ruling.action is Action.SAMPLE and ruling.rule is not None:
+        verdict = ruling.rule.then.verdict
+    else:
+        verdict = Verdict.RESET if ruling.action is Action.DNS else ruling.action.verdict
+    assert verdict is not None
+    return verdict
 
 
 def _headers(raw: bytes) -> bytes:

@@ -41,12 +41,19 @@ def flow_event(flow: Flow, policy: Policy, matcher: Matcher, *, epoch: int, now:
     return event
 
 
-def decision_event(flow: Flow, policy: Policy, matcher: Matcher, *, epoch: int, now: float, rule: str | None) -> Event:
-    """A rule that acted on a flow, or the default where it does not pass; `rule` may be a log rule."""
+def decision_event(
+    flow: Flow, policy: Policy, matcher: Matcher, *, epoch: int, now: float, rule: str | None, would: str | None = None
+) -> Event:
+    """A rule that acted on a flow, or the default where it does not pass; `rule` may be a log rule.
+
+    `would` is the action of a rule that is only monitored.
+    """
     event = _about_flow("decision", flow, policy, matcher, epoch=epoch, now=now)
     about = event["middlebox"]
     assert isinstance(about, dict)
     about["rule"] = rule
+    if would is not None:
+        about["would"] = would
     return event
 
 
@@ -122,6 +129,7 @@ def _about_flow(kind: str, flow: Flow, policy: Policy, matcher: Matcher, *, epoc
         "verdict": flow.decision.verdict.name.lower(),
         "rule": flow.decision.rule,
         "approved": flow.approved,
+        "residual": flow.residual,
         "by_packet": flow.decided_at,
         "passed_packets": flow.passed_packets if flow.refused else flow.packets - flow.refused_packets,
         "passed_bytes": flow.passed_bytes

@@ -10,7 +10,9 @@ from enum import Enum
 
 from middlebox.detect.base import SIZES_LIMIT, STREAM_LIMIT, Conversation, Detector
 from middlebox.evidence import Confidence, Evidence, Proof
+from middlebox.host_scores import HostScores
 from middlebox.packet import ACK, RST, SYN, TCP, TRANSPORT_NAMES, UDP, Packet
+from middlebox.policy.rule import HostScore
 from middlebox.stream import StreamSide
 from middlebox.verdict import UNDECIDED, Decision
 
@@ -245,12 +247,50 @@ class Flow:
     """One flow, from its first packet to its end. `client` is the side that opened it."""
 
     __slots__ = (
-        "answer", "approved", "bytes_to_client", "bytes_to_server", "client", "client_port", "closing", "confidence",
-        "decided_at", "decided_for", "decision", "ended", "facts", "finished_sides", "inspected_bytes",
-        "inspected_packets", "inspection", "key", "last_seen", "logged", "midstream", "namer", "order",
-        "packets_to_client", "packets_to_server", "passed_bytes", "passed_packets", "proofs", "protocol", "refused",
-        "refused_bytes", "refused_packets", "reverse_key", "server", "server_port", "sightings", "start",
-        "start_sequence", "transport", "unanswered_syn",
+        "answer",
+        "approved",
+        "bytes_to_client",
+        "bytes_to_server",
+        "client",
+        "client_port",
+        "closing",
+        "confidence",
+        "decided_at",
+        "decided_for",
+        "decision",
+        "ended",
+        "epoch",
+        "facts",
+        "finished_sides",
+        "inspected_bytes",
+        "inspected_packets",
+        "inspection",
+        "key",
+        "last_seen",
+        "logged",
+        "midstream",
+        "namer",
+        "order",
+        "packets_to_client",
+        "packets_to_server",
+        "passed_bytes",
+        "passed_packets",
+        "proofs",
+        "protocol",
+        "refused",
+        "refused_bytes",
+        "refused_packets",
+        "residual",
+        "reverse_key",
+        "scores",
+        "server",
+        "server_port",
+        "settled_in",
+        "sightings",
+        "start",
+        "start_sequence",
+        "transport",
+        "unanswered_syn",
     )  # fmt: skip
 
     def __init__(self, packet: Packet, now: float, order: int) -> None:
@@ -309,9 +349,17 @@ class Flow:
         self.decided_for: str | None = None
         "The approval that was known when the decision fell."
         self.refused_packets = self.refused_bytes = 0
-        "What was refused before an approval freed the flow."
+        "What was refused before the flow was freed, and DNS queries that were not passed on."
         self.passed_packets = self.passed_bytes = 0
         "What went through before a refusal; everything for a flow that passes. Bytes are IP bytes."
+        self.epoch = 0
+        "The epoch in which rules were asked last."
+        self.settled_in = -1
+        "The epoch in which `answer` became final; -1 while it is not."
+        self.residual = False
+        "Refused because it resembles another flow that a rule refused."
+        self.scores: HostScores | None = None
+        "What is known of servers, for rules that ask for it."
         self.logged: set[str] | None = None
         "Names of the log rules that have matched."
 
@@ -329,6 +377,17 @@ class Flow:
     def pending(self) -> Sequence[Detector | type[Detector]]:
         """Detectors that may still report something."""
         return self.inspection.pending if self.inspection is not None else ()
+
+    def was_named(self, protocols: frozenset[str], confidence: Confidence) -> bool:
+        """Whether any evidence gave the flow one of these names with this confidence or more."""
+        return any(
+            sighting.evidence.protocol in protocols and sighting.evidence.confidence >= confidence
+            for sighting in self.sightings
+        )
+
+    def host_score(self, score: HostScore) -> bool:
+        """Whether enough of the last flows to the same server and port fitted."""
+        return self.scores is not None and self.scores.holds(score, self)
 
     @property
     def idle_seconds(self) -> float:

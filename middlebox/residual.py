@@ -85,9 +85,7 @@ class Blocks:
     def keep(self, rules: frozenset[str], now: float) -> Iterator[Block]:
         """Lift the blocks of all other rules; yield what still stands."""
         self._standing = {
-            key: standing
-            for key, standing in self._standing.items()
-            if standing.rule in rules and now < standing.until
+            key: standing for key, standing in self._standing.items() if standing.rule in rules and now < standing.until
         }
         for key, standing in self._standing.items():
             yield Block(standing.rule, standing.verdict, *key, seconds=standing.until - now)

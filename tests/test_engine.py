@@ -583,6 +583,7 @@ def test_the_stats_event_has_every_counter() -> None:
         "internal_errors": 0,
         "verdicts": {"drop": 1},
         "rules": {"block-vpn": 1},
+        "residual": 0,
     }
 
 

@@ -86,6 +86,7 @@ def test_a_flow_event_has_every_promised_field() -> None:
             "verdict": "drop",
             "rule": "unapproved-vpn",
             "approved": None,
+            "residual": False,
             "by_packet": 2,
             "passed_packets": 1,
             "passed_bytes": 42,

@@ -25,7 +25,14 @@ NOT_BELOW_THE_ENGINE = (*NOT_IN_THE_CORE, "io", "os", "pathlib", "pydantic", "sy
 "What the engine must not reach through any chain of our own modules: it works on bytes, not on files."
 
 _FACTS = ("middlebox.evidence", "middlebox.verdict", "middlebox.protocols")
-_MATCHING = (*_FACTS, "middlebox.policy.rule", "middlebox.policy.approval", "middlebox.policy.fields")
+_MATCHING = (
+    *_FACTS,
+    "middlebox.policy.rule",
+    "middlebox.policy.approval",
+    "middlebox.policy.fields",
+    "middlebox.policy.rule_index",
+    "middlebox.policy.schedule",
+)
 _CONTRACT = ("middlebox.detect.base",)
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -35,7 +42,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.packet": (),
     "middlebox.fragments": ("middlebox.packet",),
     "middlebox.stream": ("middlebox.packet",),
-    "middlebox.flow": ("middlebox.packet", "middlebox.stream", *_FACTS, *_CONTRACT),
+    "middlebox.flow": ("middlebox.packet", "middlebox.stream", "middlebox.host_scores", "middlebox.policy.rule", *_FACTS, *_CONTRACT),
+    "middlebox.residual": ("middlebox.policy.rule", *_FACTS),
+    "middlebox.host_scores": ("middlebox.policy.rule", *_FACTS),
+    "middlebox.dns_answer": ("middlebox.packet", "middlebox.policy.rule", "middlebox.detect.dns"),
     "middlebox.memories": ("middlebox.flow", *_CONTRACT),
     "middlebox.detect": ("middlebox.detect", "middlebox.evidence", "middlebox.protocols"),
     "middlebox.policy.rule": _FACTS,
@@ -46,7 +56,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.events": ("middlebox.flow", "middlebox.policy.match", *_MATCHING),
     "middlebox.engine": (
         "middlebox.events", "middlebox.detect", "middlebox.flow", "middlebox.fragments", "middlebox.memories",
-        "middlebox.packet", "middlebox.stream", "middlebox.policy.match", *_MATCHING,
+        "middlebox.packet", "middlebox.stream", "middlebox.policy.match", "middlebox.residual",
+        "middlebox.host_scores", "middlebox.dns_answer", *_MATCHING,
     ),
 }  # fmt: skip
 "Of our own modules. The row with the longest fitting name counts; modules without a row are shells."

@@ -169,6 +169,14 @@ def parse_message(data: bytes, *, cut: bool = False) -> Message | None:
     return Message(message_id, bool(flags & _REPLY_BIT), flags >> 11 & 0xF, flags & 0xF, question)
 
 
+def read_query(data: bytes) -> dict[str, object] | None:
+    """The facts of a query that `data` is from its first to its last byte; None for anything else."""
+    message = parse_message(data)
+    if message is None or message.is_reply or message.question is None or is_multicast(data):
+        return None
+    return _facts(message.question)
+
+
 def read_first_name(data: bytes) -> bytes:
     """The name that follows the header, lower-case, as on the wire; a lone zero when there is none."""
     try:

@@ -5,7 +5,8 @@ greatest, `not` the mirror image (Kleene's strong logic). The first rule that is
 it is still UNKNOWN; then nothing is decided and the packet passes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
@@ -13,11 +14,16 @@ from typing import Protocol
 from middlebox.evidence import Confidence, Proof
 from middlebox.policy.approval import Approvals
 from middlebox.policy.fields import SERVER_NAME_FACTS
-from middlebox.policy.rule import All, Any, Condition, Network, Not, Operator, Policy, Rule, Test
+from middlebox.policy.rule import All, Any, Condition, HostScore, Network, Not, Operator, Policy, Rule, Test
+from middlebox.policy.rule_index import RuleIndex
+from middlebox.policy.schedule import is_open, next_edge
 from middlebox.protocols import CARRIERS, CATEGORY_OF
 from middlebox.verdict import Action
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2
+
+NEAR_MISS_RULES = 64
+"Ours: rules, the first in force, that an event's near misses are looked for among. `explain` looks at all."
 
 
 class Pending(Protocol):
@@ -42,6 +48,7 @@ class Pending(Protocol):
 class Subject(Protocol):
     """What rules look at. A `Flow` is one."""
 
+    key: bytes
     client: bytes
     server: bytes
     client_port: int
@@ -86,19 +93,61 @@ class Matcher:
 
     def __init__(self, policy: Policy) -> None:
         self.approvals = Approvals(policy.approvals)
-        self._rules = [(rule, self._compile(rule.when, rule)) for rule in policy.rules]
+        self.policy = policy
+        self.host_scores = frozenset(
+            value
+            for rule in policy.rules
+            for test in tests_of(rule.when)
+            for value in test.values
+            if isinstance(value, HostScore)
+        )
+        self._all_rules = [(rule, self._check(rule)) for rule in policy.rules]
         self._parts = {rule.name: self._compile_parts(rule) for rule in policy.rules}
         self._default = policy.default
+        self.per_query = any(
+            rule.action is Action.DNS or any(test.field.startswith("dns.") for test in tests_of(rule.when))
+            for rule in policy.rules
+        )
+        "Whether each DNS query is judged for itself: several names may be asked for in one flow."
+        self.count_thresholds: frozenset[tuple[str, int]] = frozenset()
+        "Counts at which a flow must be judged again: field and number."
+        self.activate(float("-inf"))
+
+    def activate(self, at: float) -> None:
+        """Put those rules into force whose schedule is open at this policy time."""
+        self._rules = [
+            (rule, check) for rule, check in self._all_rules if rule.during is None or is_open(rule.during, at)
+        ]
+        self._index = RuleIndex([rule for rule, _ in self._rules])
+
+    @property
+    def rules_in_force(self) -> tuple[Rule, ...]:
+        """The rules that are tried now, in their order."""
+        return tuple(rule for rule, _ in self._rules)
+
+    def next_edge(self, after: float) -> float:
+        """The first policy time after `after` at which a schedule opens or closes or an approval begins or ends."""
+        schedules = (rule.during for rule in self.policy.rules if rule.during is not None)
+        edges = [next_edge(schedule, after) for schedule in set(schedules)]
+        for approval in self.policy.approvals:
+            edges += [
+                edge
+                for edge in (approval.begins, None if approval.until is None else approval.until + 1)
+                if edge is not None and edge > after
+            ]
+        return min(edges, default=float("inf"))
 
     def judge(self, flow: Subject) -> Ruling:
         """Apply the rules in order."""
         logged: list[Rule] = []
         log_pending = False
-        for rule, check in self._rules:
+        rules = self._rules
+        for position in self._index.candidates(flow):
+            rule, check = rules[position]
             truth = check(flow)
             if truth == FALSE:
                 continue
-            if rule.action is Action.LOG:
+            if rule.action is Action.LOG or rule.monitor:
                 if truth == TRUE:
                     logged.append(rule)
                 else:
@@ -116,15 +165,23 @@ class Matcher:
     def near_misses(self, flow: Subject) -> list[dict[str, str]]:
         """Rules that would have matched but for a single test, with what that test found."""
         misses = []
-        for rule, check in self._rules:
+        for rule, check in self._rules[:NEAR_MISS_RULES]:
             if check(flow) == TRUE:
-                if rule.action is not Action.LOG:
+                if rule.action is not Action.LOG and not rule.monitor:
                     break
                 continue
             failed = [part for part, part_check in self._parts[rule.name] if part_check(flow) != TRUE]
             if len(failed) == 1 and isinstance(failed[0], Test):
                 misses.append({"rule": rule.name, "because": _because(failed[0], flow)})
         return misses
+
+    def _check(self, rule: Rule) -> Check:
+        """The rule's condition; for `sample`, on the flows that are chosen."""
+        check = self._compile(rule.when, rule)
+        if rule.action is not Action.SAMPLE:
+            return check
+        seed = self.policy.seed
+        return lambda flow: check(flow) if is_chosen(flow, rule, seed) else FALSE
 
     def _compile_parts(self, rule: Rule) -> list[tuple[Condition, Check]]:
         """The parts of an `all` one by one; nothing for other conditions, whose misses have no single cause."""
@@ -136,6 +193,26 @@ class Matcher:
         # A refused flow never shows what it carries, so a rule that refuses need not wait for that; one that
         # passes must, or it would pass `tls` before it is known to be `openconnect`.
         return compile_condition(condition, self.approvals.protocols, final_names=rule.action is Action.PASS)
+
+
+def is_chosen(flow: Subject, rule: Rule, seed: int) -> bool:
+    """Whether a `sample` rule acts on this flow: the same flow, rule and seed always give the same answer."""
+    assert rule.probability is not None
+    identity = f"{seed}\0{rule.name}\0".encode() + flow.key
+    number = int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest(), "big")
+    return number < rule.probability * (1 << 64)
+
+
+def tests_of(condition: Condition) -> Iterator[Test]:
+    """Every test in a condition."""
+    match condition:
+        case Test():
+            yield condition
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from tests_of(part)
+        case Not(part):
+            yield from tests_of(part)
 
 
 def compile_condition(

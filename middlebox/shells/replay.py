@@ -86,6 +86,7 @@ def replay_capture(path: str, policy: Policy = CLASSIFY_ONLY, advance: Advance |
                     _collect(engine, result)
                     _tell(advance, capture, result)
                     next_tick = now + _TICK_SECONDS
+                engine.pass_edge(clock)
             handle(packet, clock)
     except CaptureError as error:
         result.problems.append(str(error))
