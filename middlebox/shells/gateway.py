@@ -30,7 +30,7 @@ from middlebox.engine import Engine
 from middlebox.policy.rule import Mode, Policy
 from middlebox.shells import firewall
 from middlebox.shells.conntrack import ConnectionTracking
-from middlebox.shells.errors import MachineError
+from middlebox.shells.errors import InputError, MachineError
 from middlebox.shells.eventlog import EventLog
 from middlebox.shells.firewall import DEFAULT_MARK_MASK, Backend, HookCounters, HookSettings
 from middlebox.shells.nfqueue import PacketQueue, QueueStatus, describe_listener, read_queue_status
@@ -191,6 +191,11 @@ class Gateway:
         if options.fail is not None:
             is_open = options.fail == "open"
             policy = replace(policy, fail=replace(policy.fail, no_listener_open=is_open, queue_full_open=is_open))
+        if options.hook == "none" and (throttling := [rule.name for rule in policy.rules if rule.rate is not None]):
+            raise InputError(
+                f"rule {throttling[0]} throttles, which only a hook of ours can: "
+                "use --hook auto, or give the rule another action"
+            )
         self._policy = policy
         self._options = options
         self._say = say
@@ -201,6 +206,7 @@ class Gateway:
             mark_mask=options.mark_mask,
             no_listener_open=policy.fail.no_listener_open,
             interfaces=options.interfaces,
+            rates=rates_of(policy),
         )
         self._epochs = EpochFile(options.state_directory / "epoch")
         self._backend: Backend | None = None
@@ -311,6 +317,7 @@ class Gateway:
             repeat=self._options.hook != "none",
             internal_error=self._policy.fail.internal_error if self._policy.mode is Mode.ENFORCE else Verdict.PASS,
             refuse=self._resets.refuse,
+            send=self._resets.send_packet,
             report_fault=self._report_fault,
         )
         self._queue.open(full_open=self._policy.fail.queue_full_open)
@@ -429,6 +436,11 @@ class Gateway:
         summary.resets_injected, summary.resets_failed = self._resets.sent, self._resets.failed
         summary.internal_errors = counters.internal_errors + queue.counters.faults
         summary.undecodable = counters.undecodable.total()
+
+
+def rates_of(policy: Policy) -> tuple[int, ...]:
+    """Every rate that a rule throttles at, bits a second, in rising order."""
+    return tuple(sorted({rule.rate for rule in policy.rules if rule.rate is not None}))
 
 
 def steady_clock() -> Callable[[], float]:

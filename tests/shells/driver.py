@@ -12,12 +12,21 @@ from pathlib import Path
 
 from middlebox.engine import Engine
 from middlebox.packet import Packet, decode
-from middlebox.policy.rule import Policy
+from middlebox.policy.rule import All, Policy, Rule
 from middlebox.shells.errors import ShellError
+from middlebox.shells.firewall import SAVED_VERDICTS
 from middlebox.shells.gateway import Gateway, GatewayOptions
-from middlebox.verdict import UNDECIDED, Decision, Verdict
+from middlebox.verdict import UNDECIDED, Action, Decision, Verdict
 
-KEYWORDS = {f"{verdict.name}-ME".encode(): Decision(verdict, settled=True, rule="keyword") for verdict in Verdict}
+RATES = (128_000, 1_000_000, 10_000_000)
+"What a payload may ask to be throttled to, bits a second: THROTTLE-128000;"
+
+KEYWORDS = {
+    f"{verdict.name}-ME".encode(): Decision(verdict, settled=True, rule="keyword") for verdict in SAVED_VERDICTS
+}
+KEYWORDS |= {
+    f"THROTTLE-{rate};".encode(): Decision(Verdict.THROTTLE, settled=True, rule="keyword", rate=rate) for rate in RATES
+}
 KEYWORDS |= {f"{verdict.name}-ONCE".encode(): Decision(verdict, settled=False) for verdict in Verdict}
 
 
@@ -59,8 +68,9 @@ def main() -> int:
 
 
 def run(options: GatewayOptions) -> int:
+    rules = tuple(Rule(f"throttle-{rate}", All(()), Action.THROTTLE, rate=rate) for rate in RATES)
     gateway = Gateway(
-        Policy(name="keywords"),
+        Policy(name="keywords", rules=rules),
         options,
         make_engine=KeywordEngine,
         say=lambda line: print(line, flush=True),
