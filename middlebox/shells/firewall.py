@@ -49,7 +49,7 @@ THROTTLE_BUCKET_SECONDS = 1
 """How much of its rate a throttled direction may send at once, after a pause. Both kernel limiters have this bucket
 when no burst is asked for: xt_hashlimit caps a direction's credit there, nft_limit adds its burst to it. A TCP sender
 that lost a whole window waits 0.2 s to 1 s before it tries again (RFC 6298 section 2.1, Linux' TCP_RTO_MIN); what it
-may send meanwhile is not lost to it. A smaller bucket starves TCP, a larger one lets short downloads pass unthrottled."""
+may send meanwhile is not lost to it. Smaller buckets starve TCP, larger ones let short downloads pass unthrottled."""
 MAX_PACKET_BYTES = 65_535
 "The longest packet that `-m length` can name: an offloaded one of the greatest IPv4 length."
 THROTTLED_DIRECTIONS = 65_535
@@ -524,6 +524,34 @@ def read_counters(backend: Backend) -> HookCounters:
         listed = _run(["nft", "-j", "list", "table", *NFT_TABLE.split()])
         return parse_nft_table(listed.stdout)[1] if listed.returncode == 0 else HookCounters()
     return sum((_saved(program).counters for _, program in _FAMILIES), HookCounters())
+
+
+def load_nft(text: str) -> None:
+    """Let nft carry out a text in one transaction.
+
+    Raises:
+        MachineError: nft is missing, or the kernel refused.
+    """
+    _change(["nft", "-f", "-"], text)
+
+
+def complaint_about(text: str) -> str | None:
+    """What nft or the kernel has against a text for `nft -f`, without carrying it out; None: nothing."""
+    try:
+        done = _run(["nft", "-c", "-f", "-"], text)
+    except MachineError as error:
+        return str(error)
+    return _first_complaint(done) if done.returncode else None
+
+
+def remove_nft_table(name: str) -> None:
+    """Delete a table of nftables. Does nothing where there is none, or no nft."""
+    try:
+        if _run(["nft", "list", "table", *name.split()]).returncode:
+            return
+    except MachineError:
+        return
+    _change(["nft", "delete", "table", *name.split()])
 
 
 def _saved(program: str) -> SavedChain:
