@@ -42,11 +42,12 @@ _KEYS = {
     "server": "{ip} daddr",
     "port": "meta l4proto . th dport",
 }
-_FAMILIES = {4: ("ip", "ipv4_addr"), 16: ("ip6", "ipv6_addr")}
-"Bytes of an address to nftables' names."
+_FAMILIES = {0: "inet", 4: "ip", 16: "ip6"}
+"Bytes of an address to nftables' name of its family; without addresses, both."
 _ACTIONS = ("drop", "refuse")
 
 # linux/netlink.h
+_NETLINK_NETFILTER = 12
 _NLM_F_REQUEST, _NLM_F_CREATE = 0x01, 0x400
 _NLMSG_ERROR = 0x02
 _NLA_F_NESTED = 0x8000
@@ -66,22 +67,27 @@ _NLATTR = struct.Struct("=HH")  # length, type
 _NLMSGERR = struct.Struct("=i")  # 0 or a negated error number
 
 
+def _names() -> Iterator[tuple[str, str, str]]:
+    """Family, scope and action of every set; its name is the three joined by dashes."""
+    for scope in SCOPES:
+        for ip in ("inet",) if scope == "port" else ("ip", "ip6"):
+            for action in _ACTIONS:
+                yield ip, scope, action
+
+
 def render(settings: HookSettings) -> str:
     """Input for `nft -f`: make our table anew, with empty sets."""
     others_mark = f"ct mark & {settings.mark_mask:#010x} == 0"
     sets, lookups = [], []
-    for ip, address in _FAMILIES.values():
+    for ip, scope, action in _names():
+        address = "ipv4_addr" if ip == "ip" else "ipv6_addr"
         types = {"client": address, "server": address, "port": "inet_proto . inet_service"}
-        for scope in SCOPES:
-            parts = scope.split("-")
-            for action in _ACTIONS:
-                kinds = " . ".join(types[part] for part in parts)
-                sets.append(f"set {ip}-{scope}-{action} {{ type {kinds}; flags timeout; size {SET_ELEMENTS}; }}")
-                key = " . ".join(_KEYS[part].format(ip=ip) for part in parts)
-                guard = f"meta nfproto {'ipv4' if ip == 'ip' else 'ipv6'} "
-                if "port" in parts:
-                    guard += "meta l4proto { tcp, udp } "
-                lookups.append(f"{guard}{key} @{ip}-{scope}-{action} goto {action}-it")
+        parts = scope.split("-")
+        kinds = " . ".join(types[part] for part in parts)
+        sets.append(f"set {ip}-{scope}-{action} {{ type {kinds}; flags timeout; size {SET_ELEMENTS}; }}")
+        key = " . ".join(_KEYS[part].format(ip=ip) for part in parts)
+        guard = "meta l4proto { tcp, udp } " if "port" in parts else ""
+        lookups.append(f"{guard}{key} @{ip}-{scope}-{action} goto {action}-it")
     if settings.interfaces is None:
         ways = [""]
     else:
@@ -118,7 +124,6 @@ def element(block: Block) -> tuple[str, bytes] | None:
 
     In a key every field begins at a multiple of four bytes (`NFT_REG32_SIZE`).
     """
-    size = len(block.client or block.server or b"")
     if block.verdict not in (Verdict.DROP, Verdict.RESET, Verdict.REJECT):
         return None
     parts, key = [], b""
@@ -135,7 +140,7 @@ def element(block: Block) -> tuple[str, bytes] | None:
         key += struct.pack("!B3xH2x", block.transport, block.port)
     if not parts:
         return None
-    ip, _ = _FAMILIES[size or 4]
+    ip = _FAMILIES[len(block.client or block.server or b"")]
     action = "drop" if block.verdict is Verdict.DROP else "refuse"
     return f"{ip}-{'-'.join(parts)}-{action}", key
 
@@ -173,10 +178,8 @@ def add_message(name: str, key: bytes, seconds: float) -> bytes:
 
 def flush_messages() -> Iterator[bytes]:
     """Empty every set."""
-    for ip, _ in _FAMILIES.values():
-        for scope in SCOPES:
-            for action in _ACTIONS:
-                yield _set_message(_DELSETELEM, f"{ip}-{scope}-{action}")
+    for name in _names():
+        yield _set_message(_DELSETELEM, "-".join(name))
 
 
 def probe(settings: HookSettings) -> str | None:
@@ -206,7 +209,7 @@ class Sets:
         """
         firewall.load_nft(render(settings))
         try:
-            self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_NETFILTER)
+            self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
             self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             self._netlink.setblocking(False)
         except OSError as error:
