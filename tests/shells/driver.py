@@ -9,11 +9,13 @@ import re
 import signal
 import sys
 from dataclasses import asdict
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from middlebox.dns_answer import answer
 from middlebox.engine import Engine
 from middlebox.packet import Packet, decode
-from middlebox.policy.rule import All, Policy, Residual, ResidualScope, Rule
+from middlebox.policy.rule import All, DnsAnswer, Policy, Residual, ResidualScope, Rule
 from middlebox.residual import Block
 from middlebox.shells.errors import ShellError
 from middlebox.shells.firewall import SAVED_VERDICTS
@@ -23,6 +25,13 @@ from middlebox.verdict import UNDECIDED, Action, Decision, Verdict
 RATES = (128_000, 1_000_000, 10_000_000)
 "What a payload may ask to be throttled to, bits a second: THROTTLE-128000;"
 
+DNS_PORT = 53
+ADDRESSES = (IPv4Address("203.0.113.7"), IPv6Address("2001:db8::7"))
+DNS_RULES = {
+    b"\x05" + kind.value[:5].encode(): Rule(kind.value, All(()), Action.DNS, dns=kind, addresses=ADDRESSES)
+    for kind in DnsAnswer
+}
+"By the name's first label: five letters of the answer that is wanted."
 THROTTLING_RULES = tuple(Rule(f"throttle-{rate}", All(()), Action.THROTTLE, rate=rate) for rate in RATES)
 RESIDUAL_RULE = Rule("block", All(()), Action.DROP, residual=Residual(frozenset({ResidualScope.CLIENT}), 1))
 "Makes the gateway have residual sets. What is blocked, payloads say: BLOCK client-port reset 2;"
@@ -53,6 +62,9 @@ class KeywordEngine(Engine):
             return known
         if b"RAISE" in packet.payload:
             raise RuntimeError("a bug in the engine")
+        for name, rule in DNS_RULES.items():
+            if packet.destination_port == DNS_PORT and name in packet.payload:
+                return Decision(Verdict.DNS, settled=False, rule=rule.name, answer=answer(raw, rule))
         if asked := BLOCK.search(packet.payload):
             self._blocks.append(block(packet, *(word.decode() for word in asked.groups())))
         for keyword, decision in KEYWORDS.items():
