@@ -26,7 +26,8 @@ def resolver(lab_net: Network) -> Iterator[Network]:  # noqa: F811
     command += ["--user=root", "--log-facility=/dev/null", f"--address=/example/{TRUE4}", f"--address=/example/{TRUE6}"]
     process = subprocess.Popen(["ip", "netns", "exec", lab_net.server, *command])
     try:
-        wait_until(lambda: dig(lab_net, "free.example", "A") == ("NOERROR", [TRUE4]), "dnsmasq")
+        for family in (socket.AF_INET, socket.AF_INET6):  # IPv6 neighbours answer some 2 s after a link is up
+            wait_until(lambda family=family: dig(lab_net, "free.example", "A", family)[0] == "NOERROR", "dnsmasq", 10)
         yield lab_net
     finally:
         process.terminate()
