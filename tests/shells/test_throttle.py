@@ -5,6 +5,8 @@ All flows run at once through one gateway, which also shows that each direction 
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +16,7 @@ import pytest
 
 from middlebox.shells.firewall import Backend, HookSettings, render_nft
 from tests.shells.driver import RATES
-from tests.shells.network import Network, lab_net  # noqa: F401 - a fixture
+from tests.shells.network import Network, lab_net, run  # noqa: F401 - a fixture
 from tests.shells.process import gateway
 
 pytestmark = pytest.mark.kernel
@@ -27,7 +29,7 @@ MEASURED_SECONDS = 10.0
 DATAGRAM_BYTES = 1_400
 FLOOD = 3
 "Datagrams are sent at so many times the rate."
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+UDP_SEGMENT = 103  # linux/udp.h
 
 KINDS = {
     "UDP over IPv4": (socket.SOCK_DGRAM, socket.AF_INET),
@@ -140,6 +142,58 @@ def test_what_gets_through_is_the_rate(measured: Measured, case: Case) -> None:
     share = measured.goodput[case] / case[2]
     print(f"{case[0]} {case[1]}, {case[2]:>8} bit/s: {measured.goodput[case]:>8.0f} bit/s, {share:.3f}")
     assert abs(share - 1) < TOLERANCE
+
+
+def test_offloaded_datagrams_of_sixty_kilobytes_do_not_pass_a_bucket_of_sixteen(lab_net: Network, tmp_path) -> None:  # noqa: F811
+    client, server = lab_net.udp_pair()
+    with client, server, gateway(lab_net, tmp_path, hook="iptables"):
+        client.send(b"THROTTLE-128000;")
+        server.recv(100)
+        client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, DATAGRAM_BYTES)
+        stopped = threading.Event()
+
+        def send() -> None:
+            client.send(bytes(42 * DATAGRAM_BYTES))
+            time.sleep(0.01)
+
+        sender = threading.Thread(target=keep_sending, args=(client, send, stopped))
+        sender.start()
+        server.settimeout(0.2)
+        try:
+            assert received_a_second(server) < 128_000 * (1 + TOLERANCE)
+        finally:
+            stopped.set()
+            sender.join()
+
+
+def test_curl_downloads_at_the_rate_and_an_unthrottled_file_at_once(lab_net: Network, tmp_path) -> None:  # noqa: F811
+    rate, size = 1_000_000, 600_000
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in (f"THROTTLE-{rate};", "free"):
+        (site / name).write_bytes(bytes(size))
+    address = lab_net.server_address(socket.AF_INET)
+    serve = [sys.executable, "-m", "http.server", "--directory", str(site), "8080"]
+    web = subprocess.Popen(["ip", "netns", "exec", lab_net.server, *serve], stderr=subprocess.DEVNULL)
+
+    def seconds(name: str) -> float:
+        options = ["-s", "-o", "/dev/null", "--max-time", "20", "-w", "%{size_download} %{time_total}"]
+        url = f"http://{address}:8080/{name}"
+        words = run("ip", "netns", "exec", lab_net.client, "curl", "--retry", "5", "--retry-connrefused", *options, url)
+        received, spent = words.split()
+        assert int(received) == size
+        return float(spent)
+
+    try:
+        with gateway(lab_net, tmp_path / "state", hook="iptables"):
+            free, throttled = seconds("free"), seconds(f"THROTTLE-{rate};")
+    finally:
+        web.terminate()
+        web.wait()
+    print(f"curl, {size} bytes: {free:.2f} s, at {rate} bit/s {throttled:.2f} s")
+    assert free < 0.5
+    expected = size * 8 / rate - 1  # the first second's bytes are in the bucket
+    assert expected * (1 - TOLERANCE) < throttled < expected * (1 + TOLERANCE) + 0.5
 
 
 def test_throttled_packets_stay_in_the_kernel(measured: Measured) -> None:
