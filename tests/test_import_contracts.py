@@ -53,6 +53,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.policy.fields": (*_MATCHING, *_CONTRACT),
     "middlebox.policy.match": _MATCHING,
     "middlebox.policy": ("middlebox.policy", "middlebox.detect", *_FACTS),
+    "middlebox.dns_answer": ("middlebox.packet", "middlebox.policy.rule"),
     "middlebox.events": ("middlebox.flow", "middlebox.policy.match", *_MATCHING),
     "middlebox.engine": (
         "middlebox.events", "middlebox.detect", "middlebox.flow", "middlebox.fragments", "middlebox.memories",

@@ -14,6 +14,9 @@ packets asks user space again.
 A SYN takes the mark off its connection. Connection tracking may take the next connection on the same ports for the one
 that was refused, and that may be for another site at the same address.
 
+A throttled connection's mark names its rate. Each direction has a bucket of one second's bytes, and what does not fit
+is discarded (see `THROTTLE_BUCKET_SECONDS`).
+
 To pass means to go on with the gateway's own rules: our chain only ever refuses. So a packet that passes while its
 flow is undecided is sent round once more, too, with a mark that nothing saves.
 """
@@ -35,9 +38,24 @@ NFT_TABLE = "inet middlebox"
 "Our table in nftables."
 
 DEFAULT_MARK_MASK = 0xFFF00000
-"The upper 12 bits: 3 for the verdict, 9 for the epoch. Others (Kubernetes, Tailscale, wg-quick) use lower bits."
-VERDICT_BITS = 3
-"Verdict numbers are below 8, see `Verdict`."
+"The upper 12 bits: 5 for the verdict, 7 for the epoch. Others (Kubernetes, Tailscale, wg-quick) use lower bits."
+VERDICT_BITS = 5
+"Codes: 1 to 4 are the verdicts of these numbers, 8 to 30 throttle at one rate each, 31 is `Marks.seen`."
+FIRST_RATE_CODE = 8
+MAX_RATES = 23
+SAVED_VERDICTS = (Verdict.PASS, Verdict.DROP, Verdict.RESET, Verdict.REJECT)
+"The verdicts that need no rate. DNS is answered packet by packet, so it settles nothing."
+THROTTLE_BUCKET_SECONDS = 1
+"""How much of its rate a throttled direction may send at once, after a pause. Both kernel limiters have this bucket
+when no burst is asked for: xt_hashlimit caps a direction's credit there, nft_limit adds its burst to it. A TCP sender
+that lost a whole window waits 0.2 s to 1 s before it tries again (RFC 6298 section 2.1, Linux' TCP_RTO_MIN); what it
+may send meanwhile is not lost to it. Smaller buckets starve TCP, larger ones let short downloads pass unthrottled."""
+MAX_PACKET_BYTES = 65_535
+"The longest packet that `-m length` can name: an offloaded one of the greatest IPv4 length."
+THROTTLED_DIRECTIONS = 65_535
+"Buckets in an nft set; a new direction is not throttled while all are taken."
+THROTTLE_IDLE_SECONDS = 60
+"An nft bucket is forgotten after this time without a packet. It has been full again for long by then."
 MARK_BITS = 32
 MAX_QUEUE_NUMBER = 0xFFFF
 "Queue numbers have 16 bits (linux/netfilter/nfnetlink_queue.h, `res_id` of the message header)."
@@ -55,6 +73,8 @@ class Marks:
     "Our bits: one contiguous run."
     epoch: int = 1
     "Written next to the verdict, modulo `epochs`: a mark is mistaken for a current one only after that many epochs."
+    rates: tuple[int, ...] = ()
+    "The rates of THROTTLE, bits a second: distinct, in rising order."
 
     def __post_init__(self) -> None:
         mask = self.mask
@@ -63,6 +83,11 @@ class Marks:
             raise InputError(
                 f"mark mask {mask:#x} is not usable: expected one contiguous run of at least {VERDICT_BITS + 1} bits "
                 f"within {MARK_BITS}, for instance {DEFAULT_MARK_MASK:#x}"
+            )
+        if len(self.rates) > MAX_RATES:
+            raise InputError(
+                f"the policy throttles at {len(self.rates)} different rates: expected at most {MAX_RATES}; "
+                "give rules that are nearly the same the same rate"
             )
 
     @property
@@ -73,11 +98,20 @@ class Marks:
     @property
     def seen(self) -> int:
         """The mark of a packet that passes while its flow is undecided: all our bits, whatever the epoch."""
-        return self.mask  # no `Verdict` has all verdict bits set
+        return self.mask  # no code has all verdict bits set
 
-    def encode(self, verdict: Verdict) -> int:
-        """The mark, within the mask, that tells the chain to carry out `verdict` in this epoch."""
-        field = verdict | (self.epoch % self.epochs) << VERDICT_BITS
+    def encode(self, verdict: Verdict, rate: int | None = None) -> int:
+        """The mark, within the mask, that tells the chain to carry out `verdict` in this epoch.
+
+        THROTTLE needs one of `rates`. Raises ValueError for another one, and for what a connection cannot keep.
+        """
+        if verdict is Verdict.THROTTLE and rate in self.rates:
+            code = FIRST_RATE_CODE + self.rates.index(rate)
+        elif verdict in SAVED_VERDICTS:
+            code = int(verdict)
+        else:
+            raise ValueError(f"no mark for {verdict.name} at {rate} bit/s")
+        field = code | (self.epoch % self.epochs) << VERDICT_BITS
         return field * (self.mask & -self.mask)
 
 
@@ -95,6 +129,8 @@ class HookSettings:
     "Pass packets while no program listens on the queue; otherwise they are dropped."
     interfaces: tuple[str, str] | None = None
     "Inspect only what is forwarded between these two interfaces; None: all that is forwarded."
+    rates: tuple[int, ...] = ()
+    "Distinct rates of the policy's throttling rules in rising order, bits a second."
 
     def __post_init__(self) -> None:
         if self.queues < 1 or not 0 <= self.queue_num <= MAX_QUEUE_NUMBER - self.queues + 1:
@@ -110,7 +146,7 @@ class HookSettings:
     @property
     def marks(self) -> Marks:
         """The marks that this hook understands."""
-        return Marks(self.mark_mask, self.epoch)
+        return Marks(self.mark_mask, self.epoch, self.rates)
 
 
 @dataclass(slots=True, frozen=True)
@@ -168,7 +204,7 @@ def render_iptables(settings: HookSettings, *, ipv6: bool = False, stale_jumps: 
 
     def act(match: str) -> Iterator[str]:
         """Carry out whichever verdict the given kind of mark holds."""
-        for verdict in Verdict:
+        for verdict in SAVED_VERDICTS:
             marked = f"-m {match} --mark {marks.encode(verdict):#010x}/{mask}"
             if verdict is Verdict.PASS:
                 yield f"{marked} -j RETURN"
@@ -177,6 +213,10 @@ def render_iptables(settings: HookSettings, *, ipv6: bool = False, stale_jumps: 
             else:
                 yield f"-p tcp {marked} -j REJECT --reject-with tcp-reset"
                 yield f"{marked} -j REJECT --reject-with {prohibited}"
+        for rate in settings.rates:
+            marked = f"-m {match} --mark {marks.encode(Verdict.THROTTLE, rate):#010x}/{mask}"
+            yield from _iptables_police(marked, rate)
+            yield f"{marked} -j RETURN"
 
     rules = [
         # A SYN asks for a new connection: what was decided about an earlier one on the same ports is void.
@@ -200,6 +240,25 @@ def render_iptables(settings: HookSettings, *, ipv6: bool = False, stale_jumps: 
     return "\n".join(lines) + "\n"
 
 
+def _iptables_police(marked: str, rate: int) -> Iterator[str]:
+    """Discard what is above the rate, each direction of each pair of addresses and ports for itself."""
+    limit = bytes_a_second(rate)
+    bucket = limit * THROTTLE_BUCKET_SECONDS
+    if bucket < MAX_PACKET_BYTES:
+        # An offloaded packet larger than the bucket would cost xt_hashlimit no more than the whole bucket.
+        yield f"{marked} -m length --length {bucket + 1}:{MAX_PACKET_BYTES} -j DROP"
+    # The bucket belongs to the name, so replacing the chain refills none. IPv4 and IPv6 have tables of their own.
+    yield (
+        f"{marked} -m hashlimit --hashlimit-above {limit}b/s --hashlimit-mode srcip,srcport,dstip,dstport "
+        f"--hashlimit-name middlebox-{rate} -j DROP"
+    )
+
+
+def bytes_a_second(rate: int) -> int:
+    """A rate in bits as the kernel's limiters take it: bytes a second, at least one."""
+    return max(1, rate // 8)
+
+
 def _iptables_queue(settings: HookSettings) -> str:
     last = settings.queue_num + settings.queues - 1
     queue = f"--queue-balance {settings.queue_num}:{last}" if settings.queues > 1 else f"--queue-num {last}"
@@ -219,13 +278,16 @@ def render_nft(settings: HookSettings) -> str:
     marks, mask = settings.marks, settings.mark_mask
     ours, others = f"{mask:#010x}", f"{mask ^ 0xFFFFFFFF:#010x}"
 
+    def carrying(match: str, mark: int) -> str:
+        marked = f"{match} & {ours} == {mark:#010x}"
+        if match == "meta mark":
+            # nft cannot copy masked bits from one mark to the other, but it can set them to a constant.
+            marked += f" ct mark set ct mark & {others} | {mark:#010x}"
+        return marked
+
     def act(match: str) -> Iterator[str]:
-        for verdict in Verdict:
-            mark = f"{marks.encode(verdict):#010x}"
-            marked = f"{match} & {ours} == {mark}"
-            if match == "meta mark":
-                # nft cannot copy masked bits from one mark to the other, but it can set them to a constant.
-                marked += f" ct mark set ct mark & {others} | {mark}"
+        for verdict in SAVED_VERDICTS:
+            marked = carrying(match, marks.encode(verdict))
             if verdict is Verdict.PASS:
                 yield f"{marked} counter accept"
             elif verdict is Verdict.DROP:
@@ -233,6 +295,8 @@ def render_nft(settings: HookSettings) -> str:
             else:
                 yield f"meta l4proto tcp {marked} counter reject with tcp reset"
                 yield f"{marked} counter reject with icmpx admin-prohibited"
+        for rate in settings.rates:
+            yield f"{carrying(match, marks.encode(Verdict.THROTTLE, rate))} goto throttle-{rate}"
 
     first, last = settings.queue_num, settings.queue_num + settings.queues - 1
     queue = f"{first}-{last}" if last > first else f"{first}"
@@ -256,6 +320,7 @@ def render_nft(settings: HookSettings) -> str:
         f"table {NFT_TABLE}",  # so that the next line never fails
         f"delete table {NFT_TABLE}",
         f"table {NFT_TABLE} {{",
+        *(f"\t{line}" for rate in settings.rates for line in _nft_police(rate)),
         "\tchain judge {",
         *(f"\t\t{rule}" for rule in rules),
         "\t}",
@@ -266,6 +331,30 @@ def render_nft(settings: HookSettings) -> str:
         "}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _nft_police(rate: int) -> Iterator[str]:
+    """The sets of buckets of one rate, and the chain that discards what does not fit into them."""
+    rules = []
+    for family, address in (("ip", "ipv4_addr"), ("ip6", "ipv6_addr")):
+        for kind, key, types in (
+            ("ports", f"{family} saddr . th sport . {family} daddr . th dport", f"{address} . inet_service . " * 2),
+            ("hosts", f"{family} saddr . {family} daddr", f"{address} . " * 2),
+        ):
+            name = f"{family}-{kind}-{rate}"
+            yield (
+                f"set {name} {{ type {types}inet_proto; flags dynamic,timeout; "
+                f"timeout {THROTTLE_IDLE_SECONDS}s; size {THROTTLED_DIRECTIONS}; }}"
+            )
+            with_ports = "meta l4proto { tcp, udp } " if kind == "ports" else "meta l4proto != { tcp, udp } "
+            rules.append(
+                f"{with_ports}update @{name} {{ {key} . meta l4proto "
+                f"limit rate over {bytes_a_second(rate)} bytes/second }} counter drop"
+            )
+    yield f"chain throttle-{rate} {{"
+    yield from (f"\t{rule}" for rule in rules)
+    yield "\tcounter accept"
+    yield "}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -435,6 +524,34 @@ def read_counters(backend: Backend) -> HookCounters:
         listed = _run(["nft", "-j", "list", "table", *NFT_TABLE.split()])
         return parse_nft_table(listed.stdout)[1] if listed.returncode == 0 else HookCounters()
     return sum((_saved(program).counters for _, program in _FAMILIES), HookCounters())
+
+
+def load_nft(text: str) -> None:
+    """Let nft carry out a text in one transaction.
+
+    Raises:
+        MachineError: nft is missing, or the kernel refused.
+    """
+    _change(["nft", "-f", "-"], text)
+
+
+def complaint_about(text: str) -> str | None:
+    """What nft or the kernel has against a text for `nft -f`, without carrying it out; None: nothing."""
+    try:
+        done = _run(["nft", "-c", "-f", "-"], text)
+    except MachineError as error:
+        return str(error)
+    return _first_complaint(done) if done.returncode else None
+
+
+def remove_nft_table(name: str) -> None:
+    """Delete a table of nftables. Does nothing where there is none, or no nft."""
+    try:
+        if _run(["nft", "list", "table", *name.split()]).returncode:
+            return
+    except MachineError:
+        return
+    _change(["nft", "delete", "table", *name.split()])
 
 
 def _saved(program: str) -> SavedChain:

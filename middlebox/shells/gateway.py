@@ -28,9 +28,9 @@ from typing import Literal
 from middlebox import events
 from middlebox.engine import Engine
 from middlebox.policy.rule import Mode, Policy
-from middlebox.shells import firewall
+from middlebox.shells import firewall, residual
 from middlebox.shells.conntrack import ConnectionTracking
-from middlebox.shells.errors import MachineError
+from middlebox.shells.errors import InputError, MachineError
 from middlebox.shells.eventlog import EventLog
 from middlebox.shells.firewall import DEFAULT_MARK_MASK, Backend, HookCounters, HookSettings
 from middlebox.shells.nfqueue import PacketQueue, QueueStatus, describe_listener, read_queue_status
@@ -107,6 +107,10 @@ class Summary:
     "None without a hook of ours."
     resets_injected: int = 0
     resets_failed: int = 0
+    blocks_added: int = 0
+    "Residual blocks given to the kernel."
+    blocks_failed: int = 0
+    "Times that it did not take some."
     internal_errors: int = 0
     undecodable: int = 0
     events_lost: int = 0
@@ -139,6 +143,8 @@ class Summary:
             f"{self.uninspected_packets} passed uninspected, {self.events_lost} events",
             f"  errors      {self.internal_errors} internal, {self.undecodable} undecodable packets",
         ]
+        if self.blocks_added or self.blocks_failed:
+            lines.append(f"  residual    {self.blocks_added} blocks to the kernel, {self.blocks_failed} times refused")
         if self.ends_lost:
             lines.append(f"  tracking    ends of connections lost {self.ends_lost} times: their events lack totals")
         return "\n".join(lines)
@@ -191,6 +197,11 @@ class Gateway:
         if options.fail is not None:
             is_open = options.fail == "open"
             policy = replace(policy, fail=replace(policy.fail, no_listener_open=is_open, queue_full_open=is_open))
+        if options.hook == "none" and (throttling := [rule.name for rule in policy.rules if rule.rate is not None]):
+            raise InputError(
+                f"rule {throttling[0]} throttles, which only a hook of ours can: "
+                "use --hook auto, or give the rule another action"
+            )
         self._policy = policy
         self._options = options
         self._say = say
@@ -201,10 +212,12 @@ class Gateway:
             mark_mask=options.mark_mask,
             no_listener_open=policy.fail.no_listener_open,
             interfaces=options.interfaces,
+            rates=rates_of(policy),
         )
         self._epochs = EpochFile(options.state_directory / "epoch")
         self._backend: Backend | None = None
         self._resets = ResetSender()
+        self._residual = residual.Sets()
         self._log: EventLog | None = None
         self._replaced_counters = HookCounters()
         self._fault_event_due = 0.0
@@ -252,6 +265,7 @@ class Gateway:
         if self._backend is not None:
             self._replaced_counters += firewall.read_counters(self._backend)
             firewall.apply(self._backend, self._settings)
+        self._residual.replace(self._engine.take_blocks())
 
     # --- set-up -----------------------------------------------------------------------------------
 
@@ -311,6 +325,7 @@ class Gateway:
             repeat=self._options.hook != "none",
             internal_error=self._policy.fail.internal_error if self._policy.mode is Mode.ENFORCE else Verdict.PASS,
             refuse=self._resets.refuse,
+            send=self._resets.send_packet,
             report_fault=self._report_fault,
         )
         self._queue.open(full_open=self._policy.fail.queue_full_open)
@@ -334,12 +349,25 @@ class Gateway:
                         f"another gateway is running: {describe_listener(listeners[number])} on queue {number}",
                         "stop it first",
                     )
+        residual.remove_leftover()
+        self._open_residual_sets(undo)
         undo.callback(firewall.remove, backend)
         firewall.apply(backend, self._settings)  # replaces a leftover of the same kind without a gap
         self._backend = backend
         for leftover in firewall.find_leftovers():
             if leftover.backend is not backend:
                 firewall.remove(leftover.backend)
+
+    def _open_residual_sets(self, undo: ExitStack) -> None:
+        """Let the kernel refuse what a residual block is about; without that, the engine alone refuses it."""
+        if not any(rule.residual is not None for rule in self._policy.rules):
+            return
+        try:
+            self._residual.open(self._settings)
+        except MachineError as error:
+            self._say(f"middlebox: residual blocks are carried out in user space only: {error}")
+            return
+        undo.callback(self._residual.close)
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -362,6 +390,8 @@ class Gateway:
                 for connection in self._tracking.ended(ENDS_A_TURN):
                     self._engine.close(connection.key, connection.totals, self._clock())
             self._queue.drain(until=self._clock() + FLUSH_SECONDS)
+            if blocks := self._engine.take_blocks():
+                self._residual.add(blocks)
             now = self._clock()
             if now >= expire_at:
                 self._engine.expire(now)
@@ -426,9 +456,15 @@ class Gateway:
         summary.kernel_drops, summary.user_drops = status.kernel_drops, status.user_drops
         summary.flows = counters.flows
         summary.verdicts, summary.rules = dict(counters.verdicts), dict(counters.rules)
+        summary.blocks_added, summary.blocks_failed = self._residual.added, self._residual.failed
         summary.resets_injected, summary.resets_failed = self._resets.sent, self._resets.failed
         summary.internal_errors = counters.internal_errors + queue.counters.faults
         summary.undecodable = counters.undecodable.total()
+
+
+def rates_of(policy: Policy) -> tuple[int, ...]:
+    """Every rate that a rule throttles at, bits a second, in rising order."""
+    return tuple(sorted({rule.rate for rule in policy.rules if rule.rate is not None}))
 
 
 def steady_clock() -> Callable[[], float]:

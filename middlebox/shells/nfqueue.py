@@ -53,6 +53,9 @@ _NLATTR = struct.Struct("=HH")  # length, type
 _NLATTR_U32 = struct.Struct("=HH4s")  # length, type, value (in network byte order)
 _NLMSGERR = struct.Struct("=i")  # 0 or a negated error number; the request's header follows
 
+_PASSING = (Verdict.PASS, Verdict.THROTTLE)
+"Without a chain that polices, a throttled packet passes."
+
 _ACKNOWLEDGEMENT_SECONDS = 2.0
 _MESSAGE_BYTES = COPY_RANGE_BYTES + 1024
 "A packet with its netlink headers and attributes, which take less than 200 bytes."
@@ -170,6 +173,7 @@ class PacketQueue:
         clock: Seconds since the epoch, never going back.
         repeat: Whether a chain of ours is there to read the marks. Without it every packet gets its final answer here.
         internal_error: The verdict for a packet on which `judge` raised.
+        send: Called with the answer that a decision brings, a whole IP packet.
         refuse: Called with a discarded packet, its verdict, RESET or REJECT, and whether the chain tells the sender.
         report_fault: Called with the exception and the packet when `judge` raised.
     """
@@ -184,6 +188,7 @@ class PacketQueue:
         repeat: bool,
         internal_error: Verdict,
         refuse: Callable[[bytes, Verdict, bool], None],
+        send: Callable[[bytes], None],
         report_fault: Callable[[Exception, bytes], None],
     ) -> None:
         self.number = number
@@ -194,6 +199,7 @@ class PacketQueue:
         self._clock = clock
         self._internal_error = Decision(internal_error, settled=False)
         self._refuse = refuse
+        self._send = send
         self._report_fault = report_fault
         self._leave_at = float("inf")
         self._queue: netfilterqueue.NetfilterQueue | None = None
@@ -267,20 +273,15 @@ class PacketQueue:
         try:
             raw = packet.get_payload()
             decision = self._judge(raw, now)
+            mark = self._mark(decision)
         except Exception as error:  # a bug of ours must not cost the packet its verdict
-            decision = self._internal_error
+            decision, mark = self._internal_error, 0
             self.counters.faults += 1
             self._report_fault(error, raw)
         counters = self.counters
         counters.packets += 1
         verdict = decision.verdict
         marks = self.marks
-        if decision.settled:
-            mark = marks.encode(verdict)
-        elif verdict is Verdict.PASS and self.repeat:
-            mark = marks.seen
-        else:
-            mark = 0
         repeats = False
         if mark:
             old = packet.get_mark()
@@ -291,14 +292,22 @@ class PacketQueue:
             counters.returned += returned
         if repeats:
             packet.repeat()
-        elif verdict is Verdict.PASS:
+        elif verdict in _PASSING:
             packet.accept()
         else:
             packet.drop()
         if verdict in (Verdict.RESET, Verdict.REJECT):
             self._refuse(raw, verdict, repeats)
+        elif decision.answer is not None:
+            self._send(decision.answer)
         if now >= self._leave_at:
             raise _Leave
+
+    def _mark(self, decision: Decision) -> int:
+        """What the chain is to be told about this packet or its connection; 0: nothing."""
+        if decision.settled:
+            return self.marks.encode(decision.verdict, decision.rate)
+        return self.marks.seen if decision.verdict in _PASSING and self.repeat else 0
 
     def _configure(self, flags: int) -> None:
         """Send one NFQNL_MSG_CONFIG message with what NetfilterQueue cannot ask for, on its descriptor."""

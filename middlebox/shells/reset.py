@@ -1,4 +1,4 @@
-"""Tells the ends of a discarded packet that it is gone, where the kernel does not.
+"""Tells the ends of a discarded packet that it is gone, where the kernel does not, or sends what is said in its stead.
 
 The chain's REJECT answers the sender of the packet that decided; its receiver would wait for a timeout. It gets a RST
 in the sender's name. The rule kept here: crafting and sending never raise; what fails is counted. A reset is made of
@@ -136,6 +136,12 @@ def _with_checksum(data: bytes, at: int, pseudo_header: bytes = b"") -> bytes:
     return data[:at] + struct.pack("!H", total ^ 0xFFFF) + data[at + 2 :]
 
 
+def _as_message(packet: bytes) -> Message:
+    if packet[0] >> 4 == 4:
+        return Message(Carrier.IPV4, _text(packet[16:20]), packet)
+    return Message(Carrier.IPV6, _text(packet[24:40]), packet)
+
+
 def _text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
@@ -154,6 +160,10 @@ class ResetSender:
             self._craft_and_send(reset_toward_receiver, raw)
         if not chain_tells_sender:
             self._craft_and_send(refusal_toward_sender, raw)
+
+    def send_packet(self, packet: bytes) -> None:
+        """Send a whole IPv4 or IPv6 packet to its destination, in the name of the source that it bears."""
+        self._craft_and_send(_as_message, packet)
 
     def close(self) -> None:
         """Close the raw sockets."""

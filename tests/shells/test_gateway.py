@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from middlebox.shells.errors import MachineError
+from middlebox.policy.rule import All, Policy, Rule
+from middlebox.shells.errors import InputError, MachineError
 from middlebox.shells.firewall import HookCounters
-from middlebox.shells.gateway import EpochFile, Summary, _say, steady_clock
+from middlebox.shells.gateway import EpochFile, Gateway, GatewayOptions, Summary, _say, rates_of, steady_clock
 from middlebox.shells.nfqueue import MAX_WAITING_PACKETS
+from middlebox.verdict import Action
 from tests.shells.network import Network, inside, lab_net  # noqa: F401 - a fixture
 from tests.shells.process import ROOT, SECONDS, CommandLine, gateway, start, wait_until
 
@@ -66,6 +68,17 @@ def test_summary_counts_what_passed_uninspected():
 def test_summary_tells_of_ends_that_were_not_heard():
     assert "ends of connections lost 3 times" in Summary(ends_lost=3).text()
     assert "ends of connections" not in Summary().text()
+
+
+def test_throttling_without_a_hook_of_ours_is_refused_with_what_to_do():
+    policy = Policy("p", (Rule("slow", All(()), Action.THROTTLE, rate=1000),))
+    with pytest.raises(InputError, match=r"rule slow throttles, which only a hook of ours can: use --hook auto, or"):
+        Gateway(policy, GatewayOptions(hook="none"))
+
+
+def test_rates_of_a_policy_are_distinct_and_rise():
+    rules = tuple(Rule(str(n), All(()), Action.THROTTLE, rate=rate) for n, rate in enumerate((9, 7, 9)))
+    assert rates_of(Policy("p", (*rules, Rule("d", All(()), Action.DROP)))) == (7, 9)
 
 
 def test_reader_of_the_messages_that_left_ends_nothing(monkeypatch):
