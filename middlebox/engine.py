@@ -6,6 +6,7 @@ Every packet gets exactly one decision, also after a bug of ours.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -95,7 +96,9 @@ class Engine:
         detectors: tuple[type[Detector], ...] = DETECTORS,
         max_flows: int = MAX_FLOWS,
         kernel_tells_ends: bool = False,
+        policy_time: Callable[[float], float] = lambda now: now,
     ) -> None:
+        self.next_edge = float("inf")
         self.policy = policy
         self.epoch = epoch
         self.counters = Counters()
@@ -111,6 +114,18 @@ class Engine:
         "What a detector raised on the packet in hand."
         self._next_sweep = 0.0
         self._error_event_due: dict[str, float] = {}
+
+    @property
+    def matcher(self) -> Matcher:
+        """The policy in force, compiled."""
+        return self._matcher
+
+    def renew(self, now: float, *, epoch: int, policy: Policy | None = None) -> None:
+        """Judge by this policy and epoch from now on."""
+        self.epoch = epoch
+        if policy is not None:
+            self.policy = policy
+            self._matcher = Matcher(policy)
 
     def __len__(self) -> int:
         """Flows in the table."""
@@ -185,6 +200,16 @@ class Engine:
         """End every flow."""
         for flow in self._flows.all():
             self._end(flow, now)
+
+    def flows(self) -> list[Flow]:
+        """The flows in the table, the latest first. For reading only."""
+        return list(reversed(self._flows.forward.values()))
+
+    def flow_event(self, flow: Flow, now: float) -> Event:
+        """What is known of a flow by now, in the words of the event at its end."""
+        event = events.flow_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now)
+        del event[events.ORDER_KEY]
+        return event
 
     def stats_event(self, now: float) -> Event:
         """The counters as an event."""

@@ -7,6 +7,7 @@ Usage: python -m tests.shells.driver '{"queue_num": 1, ...}' [--epoch-on-usr1]. 
 import json
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,8 +25,10 @@ KEYWORDS |= {f"{verdict.name}-ONCE".encode(): Decision(verdict, settled=False) f
 class KeywordEngine(Engine):
     """Does what a packet's payload says: DROP-ME settles the flow, DROP-ONCE discards only that packet."""
 
-    def __init__(self, policy: Policy, *, epoch: int, kernel_tells_ends: bool) -> None:
-        super().__init__(policy, epoch=epoch, kernel_tells_ends=kernel_tells_ends)
+    def __init__(
+        self, policy: Policy, *, epoch: int, kernel_tells_ends: bool, policy_time: Callable[[float], float]
+    ) -> None:
+        super().__init__(policy, epoch=epoch, kernel_tells_ends=kernel_tells_ends, policy_time=policy_time)
         self._settled: dict[bytes, Decision] = {}
 
     def handle(self, raw: bytes, now: float) -> Decision:
