@@ -565,7 +565,7 @@ class Gateway:
             self._say(problem)
         self._say(f"middlebox: reload refused; policy {self._policy.name} stays in force, epoch {self._settings.epoch}")
         self._policy_event("reload refused", problems)
-        self._answer_reload([{"problem": problem} for problem in problems], error="reload refused")
+        self._answer_reload([{"problem": problem} for problem in problems], error="reload refused; the old policy stays in force")
 
     def _answer_reload(self, records: list[Record], error: str | None = None) -> None:
         for answer in self._loading_for:
