@@ -97,6 +97,7 @@ class Engine:
         max_flows: int = MAX_FLOWS,
         kernel_tells_ends: bool = False,
         policy_time: Callable[[float], float] = lambda now: now,
+        kernel_totals: Callable[[bytes], Totals | None] | None = None,
     ) -> None:
         self.next_edge = float("inf")
         self.policy = policy

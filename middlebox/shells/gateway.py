@@ -360,6 +360,7 @@ class Gateway:
             epoch=epoch,
             kernel_tells_ends=self._tracking is not None,
             policy_time=self._options.clock.engine_time,
+            kernel_totals=None if self._tracking is None else self._tracking.totals,
         )
         self._queue = PacketQueue(
             self._options.queue_num,
@@ -565,7 +566,9 @@ class Gateway:
             self._say(problem)
         self._say(f"middlebox: reload refused; policy {self._policy.name} stays in force, epoch {self._settings.epoch}")
         self._policy_event("reload refused", problems)
-        self._answer_reload([{"problem": problem} for problem in problems], error="reload refused; the old policy stays in force")
+        self._answer_reload(
+            [{"problem": problem} for problem in problems], error="reload refused; the old policy stays in force"
+        )
 
     def _answer_reload(self, records: list[Record], error: str | None = None) -> None:
         for answer in self._loading_for:

@@ -7,9 +7,9 @@ Usage: python -m tests.shells.driver '{"queue_num": 1, ...}' [--epoch-on-usr1]. 
 import json
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from middlebox.engine import Engine
 from middlebox.packet import Packet, decode
@@ -25,10 +25,8 @@ KEYWORDS |= {f"{verdict.name}-ONCE".encode(): Decision(verdict, settled=False) f
 class KeywordEngine(Engine):
     """Does what a packet's payload says: DROP-ME settles the flow, DROP-ONCE discards only that packet."""
 
-    def __init__(
-        self, policy: Policy, *, epoch: int, kernel_tells_ends: bool, policy_time: Callable[[float], float]
-    ) -> None:
-        super().__init__(policy, epoch=epoch, kernel_tells_ends=kernel_tells_ends, policy_time=policy_time)
+    def __init__(self, policy: Policy, **options: Any) -> None:
+        super().__init__(policy, **options)
         self._settled: dict[bytes, Decision] = {}
 
     def handle(self, raw: bytes, now: float) -> Decision:
