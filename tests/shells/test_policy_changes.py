@@ -211,8 +211,9 @@ def test_open_tunnel_stops_at_the_edge_of_a_window_and_comes_back_and_a_download
         assert [event_time(event) - at for event, at in zip(found[1:], (opens, closes), strict=True)] == [
             pytest.approx(0.25, abs=0.25)
         ] * 2
-        verdicts = [event["middlebox"]["verdict"] for event in running.events("decision")]
-        assert "drop" in verdicts
+        [refusal] = [one["middlebox"] for one in running.events("decision") if one["middlebox"]["verdict"] == "drop"]
+        # Each echo is a packet either way. Most were carried by the kernel, which has told how many there were.
+        assert refusal["passed_packets"] >= 2 * sum(at < opens for at in ping.received)
 
 
 @pytest.mark.lab
@@ -269,30 +270,35 @@ def test_packets_are_judged_while_a_long_list_is_loaded(lab_net, tmp_path):  # n
     (tmp_path / "run").mkdir()
     names = "\n".join(f"host{number}.example{number % 1000}.org" for number in range(BIG_LIST))
     (tmp_path / "run" / "big.txt").write_text(names)
-    with CommandLine(lab_net, tmp_path / "run", OPEN_POLICY) as running:
-        client, server = lab_net.udp_pair()
-        with client, server:
-            client.settimeout(2.0)
-            running.policy.write_text(
-                "policy: big\nlists: {big: big.txt}\n"
-                "rules:\n  - {rule: big, when: {server_name|domain: {list: big}}, action: drop}\n"
-            )
-            running.hang_up()
-            delays = []
-            while changes(running)[-1] != "reloaded":
+    address = (lab_net.server_address(socket.AF_INET), 4000)
+    delays = []
+    with (
+        CommandLine(lab_net, tmp_path / "run", OPEN_POLICY) as running,
+        lab_net.on_server(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server,
+    ):
+        server.bind(address)
+        server.settimeout(5.0)
+
+        def first_packet() -> None:
+            """Of a new flow: user space must judge it."""
+            with lab_net.on_client(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
                 begin = time.monotonic()
-                client.send(b"undecided")
+                client.sendto(b"who knows", address)
                 server.recv(100)
                 delays.append(time.monotonic() - begin)
-                time.sleep(0.002)
-            begin = time.monotonic()
-            client.send(b"undecided")
-            server.recv(100)
-            delays.append(time.monotonic() - begin)
-        print(f"{len(delays)} packets while a policy was loaded, the slowest took {max(delays) * 1000:.0f} ms")
-        assert len(delays) > 50
-        assert max(delays) < STALL_SECONDS
+
+        running.policy.write_text(
+            "policy: big\nlists: {big: big.txt}\n"
+            "rules:\n  - {rule: big, when: {server_name|domain: {list: big}}, action: drop}\n"
+        )
+        running.hang_up()
+        while changes(running)[-1] != "reloaded":
+            first_packet()
+        first_packet()
         running.stop()
+    print(f"{len(delays)} packets while a policy was loaded, the slowest took {max(delays) * 1000:.0f} ms")
+    assert len(delays) > 50
+    assert max(delays) < STALL_SECONDS
 
 
 @pytest.mark.kernel
