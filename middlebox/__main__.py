@@ -83,8 +83,18 @@ def run(
         str | None, typer.Option(metavar="IN:OUT", help="Inspect only what passes between these two interfaces.")
     ] = None,
     fail: Annotated[Fail | None, typer.Option(help="Overrides the policy: no listener, queue full.")] = None,
+    control: Annotated[
+        Path | None, typer.Option(metavar="SOCKET", help="Where it listens to `middlebox status` and the like.")
+    ] = None,
+    clock: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Simulate the policy's clock: 2016-03-03T08:00+08:00.")
+    ] = None,
+    clock_speed: Annotated[
+        float, typer.Option(metavar="N", help="Seconds of the simulated clock in a second; 10080: a week a minute.")
+    ] = 1.0,
 ) -> None:
-    """Enforce a policy on this gateway until SIGTERM or Ctrl-C; then remove the hook."""
+    """Enforce a policy on this gateway until SIGTERM or Ctrl-C; then remove the hook. SIGHUP loads the policy again."""
+    from middlebox.shells.clock import PolicyClock, parse_clock
     from middlebox.shells.gateway import GatewayOptions, run_gateway
 
     summary = run_gateway(
@@ -96,6 +106,8 @@ def run(
             events=events,
             interfaces=_interface_pair(interfaces),
             fail=fail.value if fail is not None else None,
+            control=control,
+            clock=PolicyClock(None if clock is None else parse_clock(clock), clock_speed),
         ),
     )
     with suppress(BrokenPipeError):  # whoever read the first lines may have left
@@ -125,6 +137,66 @@ def replay(
         )
     if not all_readable:
         raise typer.Exit(BAD_INPUT)
+
+
+ControlPath = Annotated[
+    Path, typer.Option("--control", metavar="SOCKET", help="The control socket of the running gateway.")
+]
+_DEFAULT_SOCKET = Path("/run/middlebox/control")
+
+
+@app.command()
+def status(
+    control: ControlPath = _DEFAULT_SOCKET,
+    output: Annotated[Format, typer.Option("--format", help="Table or JSON lines.")] = Format.TABLE,
+) -> None:
+    """Say how the running gateway is: policy, schedules, flows, verdicts, losses."""
+    from middlebox.shells.control_client import print_status
+
+    with _reader_may_leave():
+        print_status(control, jsonl=output is Format.JSONL, output=sys.stdout)
+
+
+@app.command()
+def flows(
+    control: ControlPath = _DEFAULT_SOCKET,
+    protocol: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this protocol.")] = None,
+    verdict: Annotated[str | None, typer.Option(metavar="NAME", help="Only with this verdict: pass, drop, ...")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The latest N.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="Table or JSON lines.")] = Format.TABLE,
+) -> None:
+    """List the open flows of the running gateway, the latest first."""
+    from middlebox.shells.control_client import print_flows
+
+    with _reader_may_leave():
+        print_flows(
+            control,
+            protocol=protocol,
+            verdict=verdict,
+            limit=limit,
+            jsonl=output is Format.JSONL,
+            output=sys.stdout,
+        )
+
+
+@app.command()
+def reload(
+    control: ControlPath = _DEFAULT_SOCKET,
+    output: Annotated[Format, typer.Option("--format", help="Table or JSON lines.")] = Format.TABLE,
+) -> None:
+    """Make the running gateway load its policy again; a policy with errors leaves the old one in force."""
+    from middlebox.shells.control_client import reload_policy
+
+    if not reload_policy(control, jsonl=output is Format.JSONL, output=sys.stdout, errors=sys.stderr):
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
+def top(control: ControlPath = _DEFAULT_SOCKET) -> None:
+    """Watch the running gateway: its state and latest flows, anew every second; q ends."""
+    from middlebox.shells.control_client import show_top
+
+    show_top(control)
 
 
 @app.command()

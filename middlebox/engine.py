@@ -119,11 +119,13 @@ class Engine:
         max_flows: int = MAX_FLOWS,
         kernel_tells_ends: bool = False,
         policy_time: Callable[[float], float] = _same,
+        kernel_totals: Callable[[bytes], Totals | None] | None = None,
     ) -> None:
         self.counters = Counters()
         self._policy_time = policy_time
         self._blocks = Blocks()
         self._new_blocks: list[Block] = []
+        self._kernel_totals = kernel_totals
         self._scores = HostScores()
         self._adopt(policy, epoch)
         self._flows = FlowTable(max_flows, kernel_tells_ends=kernel_tells_ends)
@@ -172,6 +174,10 @@ class Engine:
         at = self._policy_time(now)
         self.matcher.activate(at)
         self.next_edge = self.matcher.next_edge(at)
+
+    def begin(self, now: float) -> None:
+        """Put the rules into force whose time it is. Without this call the first packet does it."""
+        self._set_time(now)
 
     def take_blocks(self) -> list[Block]:
         """Residual blocks for the kernel to carry out: the new ones; after `renew` all that still stand."""
@@ -251,6 +257,16 @@ class Engine:
         """End every flow."""
         for flow in self._flows.all():
             self._end(flow, now)
+
+    def flows(self) -> list[Flow]:
+        """The flows in the table, the latest first. For reading only."""
+        return list(reversed(self._flows.forward.values()))
+
+    def flow_event(self, flow: Flow, now: float) -> Event:
+        """What is known of a flow by now, in the words of the event at its end."""
+        event = events.flow_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now)
+        del event[events.ORDER_KEY]
+        return event
 
     def stats_event(self, now: float) -> Event:
         """The counters as an event."""
@@ -343,6 +359,8 @@ class Engine:
     def _take_up(self, flow: Flow, length: int, now: float) -> bool:
         """Begin with a flow in this epoch; False when no rule needs to be asked about it."""
         is_new, flow.epoch = flow.epoch == 0, self.epoch
+        if not is_new and flow.inspection is None:
+            self._ask_kernel(flow)
         flow.scores = self._scores
         if self._is_home is not None and not (self._is_home(flow.client) or self._is_home(flow.server)):
             self._change_verdict(flow, Verdict.PASS, length)

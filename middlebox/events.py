@@ -5,6 +5,7 @@ every event to it.
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -57,9 +58,21 @@ def decision_event(
     return event
 
 
-def policy_event(policy: Policy, *, epoch: int, now: float, change: str) -> Event:
-    """A policy came into force; `change` says why: loaded, reloaded."""
-    return {
+def policy_event(
+    policy: Policy,
+    *,
+    epoch: int,
+    now: float,
+    change: str,
+    open_schedules: Sequence[str] = (),
+    problems: Sequence[str] = (),
+) -> Event:
+    """A policy came into force or what is in force of it changed.
+
+    `change` says what happened: loaded, reloaded, reload refused with the new file's problems, schedule edge: NAME
+    opened, approval edge, clock set back. `open_schedules` are those open after it.
+    """
+    event: Event = {
         "timestamp": timestamp(now),
         "event_type": "policy",
         "policy": {
@@ -70,9 +83,12 @@ def policy_event(policy: Policy, *, epoch: int, now: float, change: str) -> Even
             "digest": policy.digest,
             "source": policy.source,
             "change": change,
+            "open_schedules": list(open_schedules),
+            **({"problems": list(problems)} if problems else {}),
         },
         "middlebox": {"policy": policy.name, "epoch": epoch},
     }
+    return event
 
 
 def error_event(kind: str, message: str, *, count: int, first_bytes: bytes, policy: Policy, now: float) -> Event:

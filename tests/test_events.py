@@ -192,15 +192,21 @@ def test_near_misses_stand_in_the_event() -> None:
 
 def test_a_policy_event_says_which_policy_and_why_now() -> None:
     a_policy = Policy("campus", source="campus.yaml", digest="00ff")
-    assert events.policy_event(a_policy, epoch=2, now=NOON, change="reloaded") == {
+    assert events.policy_event(a_policy, epoch=2, now=NOON, change="reloaded", open_schedules=["office"]) == {
         "timestamp": "2026-11-25T12:00:00.123456+00:00",
         "event_type": "policy",
         "policy": {
             "name": "campus", "mode": "enforce", "default": "pass", "rules": 0, "digest": "00ff",
             "source": "campus.yaml", "change": "reloaded",
+            "open_schedules": ["office"],
         },
         "middlebox": {"policy": "campus", "epoch": 2},
     }  # fmt: skip
+
+
+def test_a_refused_reload_tells_what_is_wrong() -> None:
+    event = events.policy_event(Policy("campus"), epoch=2, now=NOON, change="reload refused", problems=["a:1:1: error"])
+    assert event["policy"]["problems"] == ["a:1:1: error"]
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,14 @@ _MESSAGE_BYTES = COPY_RANGE_BYTES + 1024
 QUEUE_STATUS_FILE = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
-def settings_message(queue_num: int, flags: int, sequence: int) -> bytes:
-    """The netlink request that turns on these flags of a queue, leaves the others alone, and sets the copy range."""
-    value = struct.pack("!I", flags)
+def settings_message(queue_num: int, flags: int, sequence: int, *, mask: int | None = None) -> bytes:
+    """The netlink request that sets the flags of a queue which are in `mask`, left out: turns on these.
+
+    The other flags stay as they are. The copy range is set, too.
+    """
     body = _NFGENMSG.pack(socket.AF_UNSPEC, NFNETLINK_V0, queue_num)
-    body += _NLATTR_U32.pack(_NLATTR_U32.size, NFQA_CFG_FLAGS, value)
-    body += _NLATTR_U32.pack(_NLATTR_U32.size, NFQA_CFG_MASK, value)
+    for kind, value in ((NFQA_CFG_FLAGS, flags), (NFQA_CFG_MASK, flags if mask is None else mask)):
+        body += _NLATTR_U32.pack(_NLATTR_U32.size, kind, struct.pack("!I", value))
     params = _PARAMS.pack(COPY_RANGE_BYTES, NFQNL_COPY_PACKET)
     body += _NLATTR.pack(_NLATTR.size + len(params), NFQA_CFG_PARAMS) + params + bytes(-len(params) % 4)
     kind = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
@@ -253,6 +255,19 @@ class PacketQueue:
         finally:
             self._leave_at = float("inf")
 
+    def set_full_open(self, full_open: bool) -> None:
+        """Pass packets uninspected while the queue is full, or drop them, from now on; see `open`."""
+        self._configure(NFQA_CFG_F_FAIL_OPEN if full_open else 0, mask=NFQA_CFG_F_FAIL_OPEN)
+
+    @property
+    def internal_error(self) -> Verdict:
+        """The verdict for a packet on which `judge` raised. May be replaced while running."""
+        return self._internal_error.verdict
+
+    @internal_error.setter
+    def internal_error(self, verdict: Verdict) -> None:
+        self._internal_error = Decision(verdict, settled=False)
+
     def close(self) -> None:
         """Give the queue up. The kernel drops what still waits in it: stop the chain and drain it first."""
         if self._messages is not None:
@@ -309,12 +324,12 @@ class PacketQueue:
             return self.marks.encode(decision.verdict, decision.rate)
         return self.marks.seen if decision.verdict in _PASSING and self.repeat else 0
 
-    def _configure(self, flags: int) -> None:
+    def _configure(self, flags: int, *, mask: int | None = None) -> None:
         """Send one NFQNL_MSG_CONFIG message with what NetfilterQueue cannot ask for, on its descriptor."""
         queue = self._opened()
         sequence = os.getpid()
         with socket.socket(fileno=os.dup(queue.get_fd())) as netlink:
-            netlink.sendto(settings_message(self.number, flags, sequence), (0, 0))
+            netlink.sendto(settings_message(self.number, flags, sequence, mask=mask), (0, 0))
             readable = select.poll()
             readable.register(netlink, select.POLLIN)
             while readable.poll(_ACKNOWLEDGEMENT_SECONDS * 1000):

@@ -216,6 +216,11 @@ class Sets:
             self.close()
             raise MachineError(f"no netlink socket for residual blocks ({error})", "run as root") from None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the kernel has the table."""
+        return self._netlink is not None
+
     def close(self) -> None:
         """Remove the table."""
         if self._netlink is not None:

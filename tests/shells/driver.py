@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 from middlebox.dns_answer import answer
 from middlebox.engine import Engine
@@ -49,8 +50,8 @@ KEYWORDS |= {f"{verdict.name}-ONCE".encode(): Decision(verdict, settled=False) f
 class KeywordEngine(Engine):
     """Does what a packet's payload says: DROP-ME settles the flow, DROP-ONCE discards only that packet."""
 
-    def __init__(self, policy: Policy, *, epoch: int, kernel_tells_ends: bool) -> None:
-        super().__init__(policy, epoch=epoch, kernel_tells_ends=kernel_tells_ends)
+    def __init__(self, policy: Policy, **options: Any) -> None:
+        super().__init__(policy, **options)
         self._blocks: list[Block] = []
         self._settled: dict[bytes, Decision] = {}
 

@@ -101,15 +101,15 @@ def gateway(network: Network, state: Path, **options: object) -> Iterator[Runnin
 class CommandLine:
     """`middlebox run`, the program as it is, in the gateway's namespace."""
 
-    def __init__(self, network: Network, directory: Path, policy: str) -> None:
+    def __init__(self, network: Network, directory: Path, policy: str, *options: str) -> None:
         directory.mkdir(exist_ok=True)
         self.events_path = directory / "events.jsonl"
-        path = directory / "policy.yaml"
-        path.write_text(policy)
-        command = ["ip", "netns", "exec", network.gateway, sys.executable, "-m", "middlebox", "run", str(path)]
-        self._process = subprocess.Popen(
-            [*command, "--events", str(self.events_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
+        self.control = directory / "control"
+        self.policy = directory / "policy.yaml"
+        self.policy.write_text(policy)
+        command = ["ip", "netns", "exec", network.gateway, sys.executable, "-m", "middlebox", "run", str(self.policy)]
+        command += ["--events", str(self.events_path), "--control", str(self.control), *options]
+        self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "CommandLine":
         assert self._process.stderr is not None
@@ -130,6 +130,21 @@ class CommandLine:
         _, summary = self._process.communicate(timeout=SECONDS)
         assert self._process.returncode == 0, summary
         return summary
+
+    def hang_up(self) -> None:
+        """Send SIGHUP."""
+        self._process.send_signal(signal.SIGHUP)
+
+    def ask(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run `middlebox status` and the like against it."""
+        return subprocess.run(
+            [sys.executable, "-m", "middlebox", *command, "--control", str(self.control)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
 
     def events(self, event_type: str) -> list[dict[str, Any]]:
         """The events of one type so far."""

@@ -2,13 +2,15 @@
 
 import socket
 import struct
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from middlebox.flow import Totals
-from middlebox.shells.conntrack import Connection, ConnectionTracking, parse_connections
+from middlebox.packet import flow_key
+from middlebox.shells.conntrack import Connection, ConnectionTracking, ask_for_connection, parse_connections
 from tests.shells.network import Network, inside, lab_net  # noqa: F401 - a fixture
 from tests.shells.process import CommandLine, wait_until
 
@@ -123,3 +125,52 @@ def test_flow_event_counts_what_the_kernel_carried_by_itself(lab_net: Network, t
     assert flow["bytes_toserver"] > 100_000
     accounting = lab_net.on_gateway("cat", "/proc/sys/net/netfilter/nf_conntrack_acct")
     assert accounting.strip() == "0", "accounting is left as it was found"
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+def test_totals_of_one_open_connection_from_either_side(lab_net: Network, family):  # noqa: F811
+    def listen() -> ConnectionTracking:
+        made = ConnectionTracking()
+        made.open()
+        return made
+
+    tracking = inside(lab_net.gateway, listen)
+    program = "iptables" if family == socket.AF_INET else "ip6tables"
+    tracked = ("FORWARD", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
+    lab_net.on_gateway(program, "-A", *tracked)
+    try:
+        client, server = lab_net.udp_pair(family)
+        with client, server:
+            client.send(bytes(100))
+            assert tracking.totals(key_between(client, server)) == Totals(1, UDP_OVERHEAD[family] + 100, 0, 0)
+            server.recv(1000)
+            server.send(bytes(300))
+            client.recv(1000)
+            seen = Totals(1, UDP_OVERHEAD[family] + 100, 1, UDP_OVERHEAD[family] + 300)
+            assert tracking.totals(key_between(client, server)) == seen
+            assert tracking.totals(key_between(server, client)) == seen.reversed()
+            begin = time.perf_counter()
+            for _ in range(1000):
+                tracking.totals(key_between(client, server))
+            print(f"one connection's totals cost {(time.perf_counter() - begin) * 1000:.0f} us")
+        with lab_net.on_client(lambda: socket.socket(family, socket.SOCK_DGRAM)) as other:
+            other.bind((lab_net.client_address(family), 0))
+            assert tracking.totals(key_between(other, server_address=(lab_net.server_address(family), 1))) is None
+    finally:
+        lab_net.on_gateway(program, "-D", *tracked)
+        inside(lab_net.gateway, tracking.close)
+
+
+UDP_OVERHEAD = {socket.AF_INET: 28, socket.AF_INET6: 48}
+
+
+def key_between(source: socket.socket, destination: socket.socket | None = None, server_address=None) -> bytes:
+    """The flow key of UDP packets from one socket to another, or to an address."""
+    ends = [source.getsockname()[:2], server_address or destination.getsockname()[:2]]
+    addresses = [socket.inet_pton(source.family, address) for address, _ in ends]
+    return flow_key(17, *addresses, b"".join(port.to_bytes(2, "big") for _, port in ends))
+
+
+def test_echo_cannot_be_asked_for():
+    assert ask_for_connection(flow_key(1, bytes(4), bytes(4), b"id")) is None
