@@ -50,7 +50,7 @@ class Proof:
     "The other side has answered this very message. Only then does it say what the flow is for."
     answer: bytes | None = None
     "That answer as it was seen on the wire, where an approval can check it, too."
-    seen: float = 0.0
+    seen: float = field(default=0.0, compare=False)
     "When `message` was seen, in seconds since the epoch; 0 where its protocol does not tell the time."
 
 

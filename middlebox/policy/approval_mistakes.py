@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from middlebox.detect import DETECTORS
 from middlebox.policy.problem import quoted
+from middlebox.protocols import CATEGORY_OF
 
 KEY_FIELDS = ("tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key")
 "Fields that name a file with an OpenVPN key."
@@ -27,16 +28,16 @@ def approval_mistakes(item: Mapping[str, object]) -> Iterator[tuple[str | None, 
     protocol = item.get("protocol")
     if not any(field in item for field in (*_PROOFS, "certificate")):
         yield None, f"this approval {_nothing(protocol)}; it would approve nothing or everything"
-    if "public_key" in item and isinstance(protocol, str) and protocol != "wireguard":
+    if "public_key" in item and protocol in CATEGORY_OF and protocol != "wireguard":
         yield "public_key", _wrong_protocol("public_key", "wireguard", protocol)
     for field in KEY_FIELDS:
-        if field in item and isinstance(protocol, str) and protocol != "openvpn":
+        if field in item and protocol in CATEGORY_OF and protocol != "openvpn":
             yield field, _wrong_protocol(field, "openvpn", protocol)
     first, *others = [field for field in KEY_FIELDS if field in item] or [""]
     for field in others:
         yield field, f"this approval has {quoted(first)} already, and a tunnel uses one of them; write two approvals"
     if "server_name" in item:
-        if isinstance(protocol, str) and protocol not in _INSIDE_TLS:
+        if protocol in CATEGORY_OF and protocol not in _INSIDE_TLS:
             yield "server_name", _wrong_protocol("server_name", "VPNs inside TLS", protocol)
         if "certificate" not in item and "server" not in item:
             message = 'anybody can ask for a server name; add "certificate", "server" or both'
@@ -53,5 +54,5 @@ def _nothing(protocol: object) -> str:
     return 'has neither "public_key" nor "server"' if protocol == "wireguard" else 'has no "server"'
 
 
-def _wrong_protocol(field: str, right: str, protocol: str) -> str:
-    return f'{quoted(field)} is for {right}, and this approval is for {quoted(protocol)}; write "server"'
+def _wrong_protocol(field: str, right: str, protocol: object) -> str:
+    return f'{quoted(field)} is for {right}, and this approval is for {quoted(str(protocol))}; write "server"'

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from middlebox.detect.base import Detector
 from middlebox.evidence import Confidence, Proof
 from middlebox.policy.approval import Approvals
 from middlebox.policy.rule import Approval
@@ -37,6 +38,9 @@ class Tunnel:
     client: bytes = ip_address("192.0.2.10").packed
     server: bytes = ip_address("203.0.113.40").packed
     proofs: list[Proof] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    key: bytes = b"flow"
+    pending: tuple[type[Detector], ...] = ()
 
 
 HQ = Approval("hq", "wireguard", public_keys=(KEY,))

@@ -183,10 +183,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
         RULE.replace("pass", "throttle"),
         ['5:13: action: "throttle" is not supported yet; expected pass, drop, reset, reject or log'],
     ),
-    "later: tls_auth_key": (
-        "policy: p\napproved:\n  - {name: a, protocol: openvpn, tls_auth_key: ta.key}",
-        ['3:34: "tls_auth_key" is not supported yet'],
-    ),
     # values of the policy
     "name with a space": ("policy: my policy", [f'1:9: policy: found "my policy", {NAMES}']),
     "name is a number": ("policy: 5", ['1:9: policy: found the number 5, expected a text; write "5"']),
@@ -257,7 +253,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
     # approvals
     "approval without proof": (
         "policy: p\napproved:\n  - {name: a, protocol: openvpn}",
-        ['3:5: this approval has neither "public_key" nor "server"; it would approve nothing or everything'],
+        [
+            '3:5: this approval has none of "tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key" and "server"; '
+            "it would approve nothing or everything"
+        ],
     ),
     "approval with nothing in its proofs": (
         "policy: p\napproved:\n  - {name: a, protocol: wireguard, server: , public_key: , until: }",
@@ -383,7 +382,8 @@ rules:
             '3:7: error: home: found "198.51.100.1/24", which has bits set after the prefix; '
             "did you mean 198.51.100.0/24?",
             "4:15: error: cannot read lists/missing.txt: No such file or directory",
-            '6:5: error: this approval has neither "public_key" nor "server"; it would approve nothing or everything',
+            '6:5: error: this approval has none of "tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key" and "server"; '
+            "it would approve nothing or everything",
             '9:12: error: "catgory" is not a field of a condition; did you mean "category"?',
             '9:36: error: protocol: found "wiregard", expected a protocol (middlebox protocols lists them); '
             'did you mean "wireguard"?',
