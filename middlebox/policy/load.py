@@ -7,6 +7,7 @@ else; what cannot be understood is an error with file, line and column.
 import hashlib
 import os.path
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path as FilePath
 from zoneinfo import ZoneInfo
@@ -190,7 +191,8 @@ class _Reading:
             self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
             return None
         if mode & OTHERS_MAY_USE:
-            message = f"other users may read or change {_printable(name)}; run: chmod 600 {_printable(shown)}"
+            command = f"chmod 600 {shlex.quote(shown)}" if shown.isprintable() else "chmod 600 on it"
+            message = f"other users may read or change {_printable(name)}; run: {command}"
             self._problems.append(place.error(message))
         key = read_key(content if isinstance(content, bytes) else content.encode(), shown, field)
         if isinstance(key, Problem):

@@ -107,7 +107,7 @@ def test_wrong_key_files(tmp_path: Path, key_field: str, content: str, message: 
 
 def test_a_missing_key_file(tmp_path: Path) -> None:
     assert messages(tmp_path, "protocol: openvpn, tls_auth_key: keys/a.key", {}) == [
-        "p.yaml:3:50: error: cannot read keys/a.key: No such file or directory"
+        "p.yaml:3:48: error: cannot read keys/a.key: No such file or directory"
     ]
 
 
@@ -115,7 +115,7 @@ def test_a_missing_key_file(tmp_path: Path) -> None:
 def test_a_key_file_that_others_may_use(tmp_path: Path, mode: int) -> None:
     approval = "protocol: openvpn, tls_auth_key: keys/a.key"
     assert messages(tmp_path, approval, {"keys/a.key": STATIC}, mode) == [
-        f"p.yaml:3:50: error: other users may read or change keys/a.key; run: chmod 600 {tmp_path}/keys/a.key"
+        f"p.yaml:3:48: error: other users may read or change keys/a.key; run: chmod 600 {tmp_path}/keys/a.key"
     ]
     assert load(tmp_path, approval, {"keys/a.key": STATIC}, 0o640)
 
@@ -125,27 +125,27 @@ def test_a_key_file_that_others_may_use(tmp_path: Path, mode: int) -> None:
     [
         (
             "protocol: ipsec, tls_auth_key: a.key",
-            '3:31: error: "tls_auth_key" is for openvpn, and this approval is for "ipsec"; write "server"',
+            '3:32: error: "tls_auth_key" is for openvpn, and this approval is for "ipsec"; write "server"',
         ),
         (
             "protocol: openvpn, tls_auth_key: a.key, tls_crypt_key: a.key",
-            '3:54: error: this approval has "tls_auth_key" already, and a tunnel uses one of them; write two approvals',
+            '3:55: error: this approval has "tls_auth_key" already, and a tunnel uses one of them; write two approvals',
         ),
         (
             "protocol: sstp, server_name: vpn.example.org",
-            '3:30: error: anybody can ask for a server name; add "certificate", "server" or both',
+            '3:31: error: anybody can ask for a server name; add "certificate", "server" or both',
         ),
         (
             "protocol: wireguard, server_name: vpn.example.org, server: 203.0.113.1",
-            '3:35: error: "server_name" is for VPNs inside TLS, and this approval is for "wireguard"; write "server"',
+            '3:36: error: "server_name" is for VPNs inside TLS, and this approval is for "wireguard"; write "server"',
         ),
         (
             f"protocol: sstp, server: 203.0.113.1, certificate: {'ab' * 32}",
-            '3:51: error: "certificate" goes together with "server_name"; add it',
+            '3:52: error: "certificate" goes together with "server_name"; add it',
         ),
         (
             "protocol: sstp, server_name: vpn.example.org, certificate: abcd",
-            "3:73: error: certificate: found 4 digits, expected 64 hexadecimal digits, as openssl x509 -noout "
+            "3:74: error: certificate: found 4 digits, expected 64 hexadecimal digits, as openssl x509 -noout "
             "-fingerprint -sha256 prints them",
         ),
     ],
