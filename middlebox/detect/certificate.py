@@ -65,6 +65,8 @@ class CertificateReader:
             length = int.from_bytes(content[1:_MESSAGE_HEADER])
             if content[0] == _CERTIFICATE:
                 begin = _MESSAGE_HEADER + 2 * _LENGTH
+                if length <= 2 * _LENGTH:
+                    return Opinion.NO  # an empty list
                 if len(content) < begin:
                     return Opinion.MORE
                 size = int.from_bytes(content[begin - _LENGTH : begin])

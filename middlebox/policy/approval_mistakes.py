@@ -25,7 +25,8 @@ _INSIDE_TLS = frozenset(
 
 def approval_mistakes(item: Mapping[str, object]) -> Iterator[tuple[str | None, str]]:
     """Each mistake, with the field it is about; None: the approval as a whole."""
-    protocol = item.get("protocol")
+    named = item.get("protocol")
+    protocol = named if isinstance(named, str) else ""
     if not any(field in item for field in (*_PROOFS, "certificate")):
         yield None, f"this approval {_nothing(protocol)}; it would approve nothing or everything"
     if "public_key" in item and protocol in CATEGORY_OF and protocol != "wireguard":
@@ -46,7 +47,7 @@ def approval_mistakes(item: Mapping[str, object]) -> Iterator[tuple[str | None, 
         yield "certificate", '"certificate" goes together with "server_name"; add it'
 
 
-def _nothing(protocol: object) -> str:
+def _nothing(protocol: str) -> str:
     if protocol == "openvpn":
         return 'has none of "tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key" and "server"'
     if protocol in _INSIDE_TLS:
@@ -54,5 +55,5 @@ def _nothing(protocol: object) -> str:
     return 'has neither "public_key" nor "server"' if protocol == "wireguard" else 'has no "server"'
 
 
-def _wrong_protocol(field: str, right: str, protocol: object) -> str:
-    return f'{quoted(field)} is for {right}, and this approval is for {quoted(str(protocol))}; write "server"'
+def _wrong_protocol(field: str, right: str, protocol: str) -> str:
+    return f'{quoted(field)} is for {right}, and this approval is for {quoted(protocol)}; write "server"'
