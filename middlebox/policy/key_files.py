@@ -62,7 +62,7 @@ def read_key(content: bytes, file: str, field: str) -> bytes | Problem:
         if not content.strip():
             found = "an empty file"
         elif _WIREGUARD.fullmatch(content.decode("latin-1")):
-            found = "a WireGuard key, which is the private one if it is in a file: delete the copy"
+            found = "a WireGuard key, perhaps the private one (then delete this copy)"
         return Place(file, 1, 1).error(f"found {found}, {expected}")
     mine = [number for number, label in begins if label == kind.label]
     if not mine:

@@ -247,6 +247,13 @@ def test_the_time_in_the_reset_must_be_near(approval: Approval, make: Make, days
 
 
 @every_way
+def test_an_old_reset_is_not_even_promised(approval: Approval, make: Make) -> None:
+    proof = replace(make(key_in(approval), time=NOW - 2 * 86_400), answer=None, answered=False)
+    assert reason_for(approval, proof) is MissReason.OLD
+    assert Approvals([approval]).promised(Tunnel(), proof, NOW) is None
+
+
+@every_way
 def test_a_recording_in_another_flow_does_not(approval: Approval, make: Make) -> None:
     approvals, proof = Approvals([approval]), make(key_in(approval))
     assert approvals.covering(Tunnel([proof]), NOW) == approval.name

@@ -61,8 +61,7 @@ def test_key_files_load(tmp_path: Path, key_field: str, content: str, size: int)
         (
             "tls_crypt_key",
             WIREGUARD + "\n",
-            "1:1: error: found a WireGuard key, which is the private one if it is in a file: delete the copy, "
-            + STATIC_WORDS,
+            "1:1: error: found a WireGuard key, perhaps the private one (then delete this copy), " + STATIC_WORDS,
         ),
         (
             "tls_crypt_key",

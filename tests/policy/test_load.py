@@ -293,13 +293,14 @@ BAD: dict[str, tuple[str, list[str]]] = {
         ['4:12: the approval "a" stands here again; it is already in line 3'],
     ),
     "approval with a list for a protocol": (
-        "policy: p\napproved:\n  - {name: a, protocol: [ipsec], public_key: x, server_name: y.example, tls_auth_key: [z]}",
+        "policy: p\napproved:\n"
+        "  - {name: a, protocol: [ipsec], public_key: x, server_name: y.example, tls_auth_key: [z]}",
         [
             "3:25: protocol: found a list, expected a protocol (middlebox protocols lists them)",
             "3:46: public_key: found 1 characters that are not base64, "
             "expected 44 characters of base64 as wg pubkey prints them",
             '3:49: anybody can ask for a server name; add "certificate", "server" or both',
-            "3:90: tls_auth_key: found a list, expected the path of a key file",
+            "3:87: tls_auth_key: found a list, expected the path of a key file",
         ],
     ),
     "approval is a word": (
