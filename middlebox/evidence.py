@@ -48,6 +48,10 @@ class Proof:
     "The message as it was seen on the wire."
     answered: bool = False
     "The other side has answered this very message. Only then does it say what the flow is for."
+    answer: bytes | None = None
+    "That answer as it was seen on the wire, where an approval can check it, too."
+    seen: float = field(default=0.0, compare=False)
+    "When `message` was seen, in seconds since the epoch; 0 where its protocol does not tell the time."
 
 
 @dataclass(slots=True, frozen=True)

@@ -196,9 +196,11 @@ class Session:
 
     time: int
     reset: bytes | None = None
-    "Its client reset, if it sent one."
-    is_server: bool = False
-    "Whether it sent a server reset."
+    "Its newest client reset, if it sent one."
+    reset_at: float = 0.0
+    "When that was seen, in seconds since the epoch."
+    server_reset: bytes | None = None
+    "Its newest server reset, if it sent one."
     followers: int = 0
     "Its packets that are no reset."
     replay_id: int = 0
@@ -217,14 +219,14 @@ class Side:
         self.echoes: dict[bytes, int] = {}
         "The other side's session id, and the opcode of the packet that first echoed it."
 
-    def add(self, control: Control, message: bytes) -> None:
+    def add(self, control: Control, message: bytes, now: float) -> None:
         """Remember what `message`, read as `control`, shows."""
         session = self.sessions.pop(control.session_id, None) or Session(control.time)
         self.sessions[control.session_id] = session
         if control.opcode in _CLIENT_RESETS:
-            session.reset = message
+            session.reset, session.reset_at = message, now
         elif control.opcode == _SERVER_RESET:
-            session.is_server = True
+            session.server_reset = message
         else:
             session.followers += 1
         if control.replay_id > session.replay_id and _clocks_agree(control.time, session.time):
@@ -241,9 +243,13 @@ class Side:
         """The session that spoke last."""
         return next(reversed(self.sessions.values()), None)
 
-    def newest_reset(self) -> bytes | None:
-        """The client reset sent last."""
-        return next((session.reset for session in reversed(self.sessions.values()) if session.reset), None)
+    def newest_client(self) -> Session | None:
+        """The session whose client reset was sent last."""
+        return next((session for session in reversed(self.sessions.values()) if session.reset), None)
+
+    def newest_server(self) -> Session | None:
+        """The session whose server reset was sent last."""
+        return next((session for session in reversed(self.sessions.values()) if session.server_reset), None)
 
 
 class OpenVpn(Detector):
@@ -274,13 +280,13 @@ class OpenVpn(Detector):
     def feed(self, talk: Conversation) -> Answer:
         """Confirm the handshake as soon as one side's packets are linked to the other's."""
         if talk.client or talk.server:  # only TCP has streams
-            return self._feed_stream(talk.client if talk.from_client else talk.server, talk.from_client)
-        fits = self._add(talk.data, talk.from_client)
+            return self._feed_stream(talk.client if talk.from_client else talk.server, talk.now, talk.from_client)
+        fits = self._add(talk.data, talk.now, talk.from_client)
         # When a client begins anew from the same port, packets of its old session may still come between.
         is_begun = any(side.sessions for side in self._sides)
         return self._judge() if fits or is_begun else Opinion.NO
 
-    def _feed_stream(self, stream: bytes, from_client: bool) -> Answer:
+    def _feed_stream(self, stream: bytes, now: float, from_client: bool) -> Answer:
         """Judge after every packet that has become complete, so that cuts make no difference."""
         strongest: Evidence | None = None
         while (packet := read_packet(stream, self._parsed[from_client])) is not Opinion.NO:
@@ -288,7 +294,7 @@ class OpenVpn(Detector):
                 return strongest or Opinion.MORE
             self._parsed[from_client] += _LENGTH_BYTES + len(packet)
             self._stream_packets += 1
-            fits = self._add(packet, from_client) and self._stream_packets <= _MAX_STREAM_PACKETS
+            fits = self._add(packet, now, from_client) and self._stream_packets <= _MAX_STREAM_PACKETS
             answer = self._judge() if fits else Opinion.NO
             if answer is Opinion.NO:
                 break
@@ -298,7 +304,7 @@ class OpenVpn(Detector):
                     return answer
         return replace(strongest, more=False) if strongest else Opinion.NO
 
-    def _add(self, message: bytes, from_client: bool) -> bool:
+    def _add(self, message: bytes, now: float, from_client: bool) -> bool:
         """Remember what a message shows; False when it is no handshake packet of the session's wrap."""
         wraps = self._wraps if len(message) in _MESSAGE_BYTES and message[0] in _FIRST_BYTES else ()
         read = [(wrap, control) for wrap in wraps if (control := read_control(message, wrap))]
@@ -308,7 +314,7 @@ class OpenVpn(Detector):
             return False
         self._wraps = tuple(wrap for wrap, _ in read)
         control = read[0][1]
-        self._sides[from_client].add(control, message)
+        self._sides[from_client].add(control, message, now)
         self._is_version_2 = self._is_version_2 or control.opcode in _WITH_WRAPPED_KEY
         return True
 
@@ -327,9 +333,12 @@ class OpenVpn(Detector):
             for session_id, opcode in echoing.echoes.items():
                 session = echoed.sessions.get(session_id)
                 if session is not None:
-                    owner = "client" if session.reset else "server" if session.is_server else "other side"
+                    owner = "client" if session.reset else "server" if session.server_reset else "other side"
                     reason = f"{_NAMES[opcode]} echoes the {owner}'s session id"
-                    return self._evidence(Confidence.CONFIRMED, reason, session.reset or echoing.newest_reset())
+                    if session.reset:
+                        return self._evidence(Confidence.CONFIRMED, reason, session, echoing.newest_server())
+                    client = echoing.newest_client()
+                    return self._evidence(Confidence.CONFIRMED, reason, client, echoed.newest_server())
         return None
 
     def _find_hidden_link(self) -> Evidence | None:
@@ -337,18 +346,19 @@ class OpenVpn(Detector):
         server, client = self._sides[False].newest(), self._sides[True].newest()
         if server is None or client is None:
             return None
-        if client.is_server or server.reset:
+        if client.server_reset or server.reset:
             server, client = client, server
-        have_both_reset = client.reset is not None and server.is_server
+        have_both_reset = client.reset is not None and server.server_reset is not None
         clocks_agree = _clocks_agree(client.time, server.time)
         if have_both_reset and clocks_agree and client.advances >= 2:
             reason = "after both resets the client's session id comes again with the next replay id; clocks agree"
-            return self._evidence(Confidence.CONFIRMED, reason, client.reset)
-        if (client.reset or server.is_server) and client.advances >= 2 and server.advances >= 2:
+            return self._evidence(Confidence.CONFIRMED, reason, client, server)
+        if (client.reset or server.server_reset) and client.advances >= 2 and server.advances >= 2:
             reason = "after a reset both session ids come again with advancing replay ids"
-            return self._evidence(Confidence.CONFIRMED, reason, client.reset)
+            return self._evidence(Confidence.CONFIRMED, reason, client, server)
         if have_both_reset and clocks_agree:
-            return self._evidence(Confidence.PROBABLE, "client and server reset, and their clocks agree", client.reset)
+            reason = "client and server reset, and their clocks agree"
+            return self._evidence(Confidence.PROBABLE, reason, client, server)
         return None
 
     def _find_one_way(self) -> Evidence | None:
@@ -357,20 +367,27 @@ class OpenVpn(Detector):
             session = side.newest()
             if session is None or other.sessions or session.followers < _FOLLOWERS_ONE_WAY or len(side.echoes) > 1:
                 continue
-            if session.reset or session.is_server:
+            if session.reset or session.server_reset:
                 reason = "a reset, then handshake packets with its session id; the other side is not seen"
-                return self._evidence(Confidence.PROBABLE, reason, session.reset)
+                return self._evidence(Confidence.PROBABLE, reason, session)
         return None
 
     def _find_reset(self) -> Evidence | None:
-        reset = self._sides[True].newest_reset() or self._sides[False].newest_reset()
-        return self._evidence(Confidence.POSSIBLE, f"a client reset of {len(reset)} bytes", reset) if reset else None
+        client = self._sides[True].newest_client() or self._sides[False].newest_client()
+        if client is None or client.reset is None:
+            return None
+        return self._evidence(Confidence.POSSIBLE, f"a client reset of {len(client.reset)} bytes", client)
 
-    def _evidence(self, confidence: Confidence, reason: str, reset: bytes | None) -> Evidence:
+    def _evidence(
+        self, confidence: Confidence, reason: str, client: Session | None, server: Session | None = None
+    ) -> Evidence:
         wrap = self._wraps[0]
         facts: dict[str, object] = {"openvpn.wrap": "tls-crypt-v2" if self._is_version_2 else wrap.name}
         if wrap.hmac_bytes:
             facts["openvpn.hmac_bytes"] = wrap.hmac_bytes
         answered = confidence is Confidence.CONFIRMED
-        proof = Proof("openvpn", "client-reset", reset, answered=answered) if reset is not None else None
+        proof = None
+        if client is not None and client.reset is not None:
+            answer = None if server is None else server.server_reset
+            proof = Proof("openvpn", "client-reset", client.reset, answered, answer, client.reset_at)
         return Evidence("openvpn", confidence, reason, facts, confidence < Confidence.CONFIRMED, proof)

@@ -7,6 +7,9 @@ A whole ClientHello is `probable` and gives its facts at once, so that rules can
 that chose a cipher and a version out of those offered, or an alert record, makes it `confirmed`. Whichever side sends
 the ClientHello is the TLS client: in active FTP over TLS that is the side that accepted the connection.
 
+The fact tls.certificate_sha256 is the digest of the server's own certificate, up to TLS 1.2. It is what was shown: no
+signature is checked, so it says who the server claims to be.
+
 The fact tls.ech says that an encrypted_client_hello extension is there. Browsers send it filled with noise when they
 do not use it (GREASE, RFC 9849 section 6.2), so it does not show that the visible name is a false one.
 
@@ -15,9 +18,11 @@ add up. A connection joined in its middle is `probable` when both sides begin wi
 noise has about one chance in 2^35 for that, but nothing links the two sides.
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
 from middlebox.detect.base import STREAM_LIMIT, TCP, Conversation, Detector
+from middlebox.detect.certificate import CertificateReader
 from middlebox.detect.client_hello import (
     CLIENT_HELLO,
     MESSAGE_HEADER,
@@ -51,6 +56,8 @@ _WARNING, _FATAL = 1, 2
 _MAX_ALERTS = 16
 "Of one side before its hello: the most that Go's TLS takes in a row (conn.go, maxUselessRecords). BoringSSL takes 4."
 
+_LAST_WITH_CLEAR_CERTIFICATE = 0x0303
+"TLS 1.2. Later versions encrypt it (RFC 8446 section 4.4.2)."
 _VERSION_NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
 "As Suricata's EVE spells them."
 
@@ -70,6 +77,7 @@ class Tls(Detector):
         "tls.server_alpns",
         "tls.ja4",
         "tls.ech",
+        "tls.certificate_sha256",
     )
     reaches: ClassVar[Confidence] = Confidence.CONFIRMED
     packets_needed: ClassVar[int] = 2
@@ -78,21 +86,39 @@ class Tls(Detector):
         "or behind the first 16 kB, and connections joined in the middle of a record."
     )
 
-    __slots__ = ("_client", "_given", "_server")
+    __slots__ = ("_certificate", "_client", "_given", "_server")
 
     def __init__(self) -> None:
         self._client = _Side()
         self._server = _Side()
         self._given: Evidence | None = None
+        self._certificate: CertificateReader | None = None
 
     def feed(self, talk: Conversation) -> Answer:
         """Judge what both sides have said; facts of the ClientHello come with the packet that completes it."""
         self._client.read(talk.client, midstream=talk.midstream)
         self._server.read(talk.server, midstream=talk.midstream)
-        answer = only_news(self._judge(), self._given)
+        answer = only_news(self._with_certificate(self._judge(), talk), self._given)
         if isinstance(answer, Evidence):
             self._given = answer
         return answer
+
+    def _with_certificate(self, answer: Answer, talk: Conversation) -> Answer:
+        """Add the server's certificate to evidence of a whole exchange, where TLS 1.2 or before shows it."""
+        server, stream = (self._server, talk.server)
+        if isinstance(self._client.hello, ServerHello):
+            server, stream = (self._client, talk.client)
+        hello = server.hello
+        is_whole = isinstance(answer, Evidence) and answer.confidence is Confidence.CONFIRMED
+        if not is_whole or not isinstance(hello, ServerHello) or hello.version > _LAST_WITH_CLEAR_CERTIFICATE:
+            return answer
+        assert isinstance(answer, Evidence)
+        if self._certificate is None:
+            self._certificate = CertificateReader()
+        found = self._certificate.read(stream)
+        if isinstance(found, Opinion):
+            return replace(answer, more=found is Opinion.MORE)
+        return replace(answer, facts={**answer.facts, "tls.certificate_sha256": found})
 
     def _judge(self) -> Answer:
         for asking, answering in ((self._client, self._server), (self._server, self._client)):

@@ -7,13 +7,16 @@ else; what cannot be understood is an error with file, line and column.
 import hashlib
 import os.path
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path as FilePath
 from zoneinfo import ZoneInfo
 
 from middlebox.detect import DETECTORS
+from middlebox.policy.approval_mistakes import KEY_FIELDS, approval_mistakes
 from middlebox.policy.condition import ConditionReader, Entry, Lists
 from middlebox.policy.fields import Kind, known_fields
+from middlebox.policy.key_files import OTHERS_MAY_USE, read_key
 from middlebox.policy.problem import PolicyError, Problem, described, quoted
 from middlebox.policy.rule import (
     Approval,
@@ -29,7 +32,6 @@ from middlebox.policy.rule import (
 from middlebox.policy.schema import ApprovalFile, PolicyFile, ScheduleFile, validate
 from middlebox.policy.values import WEEKDAYS, in_zone
 from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
-from middlebox.protocols import CATEGORY_OF
 from middlebox.verdict import Action, Verdict
 
 __all__ = ["PolicyError", "Problem", "load_policy", "parse_policy"]
@@ -41,13 +43,17 @@ TEXT_SUFFIXES = (".txt",)
 YAML_SUFFIXES = (".yaml", ".yml")
 "Endings of list files, which say how a file is read."
 
-_ADDRESS_PROTOCOLS = tuple(name for name in CATEGORY_OF if name != "wireguard")
-"Protocols that are approved by address. WireGuard's handshake alone proves for which public key it is."
-
 _COMMENT = re.compile(r"(^|\s)#.*")
 
 ReadFile = Callable[[str], str | bytes]
 "Gives the content of a file named in a policy, or raises OSError."
+FileMode = Callable[[str], int]
+"Gives the permission bits of a file named in a policy, or raises OSError."
+
+
+def _private(_: str) -> int:
+    """The mode of files that are in no file system."""
+    return 0o600
 
 
 def load_policy(path: FilePath, fields: Mapping[str, Kind] | None = None) -> Policy:
@@ -69,11 +75,14 @@ def load_policy(path: FilePath, fields: Mapping[str, Kind] | None = None) -> Pol
         text,
         source=source,
         read_file=lambda name: _read_bytes(path.parent / name),
+        file_mode=lambda name: (path.parent / name).stat().st_mode,
         fields=known_fields(DETECTORS) if fields is None else fields,
     )
 
 
-def parse_policy(text: str, *, source: str, read_file: ReadFile, fields: Mapping[str, Kind]) -> Policy:
+def parse_policy(
+    text: str, *, source: str, read_file: ReadFile, fields: Mapping[str, Kind], file_mode: FileMode = _private
+) -> Policy:
     """Turn the text of a policy file into a policy.
 
     Args:
@@ -81,6 +90,7 @@ def parse_policy(text: str, *, source: str, read_file: ReadFile, fields: Mapping
         source: The file's name as it shall stand in messages.
         read_file: Reads a file that the policy names, with the name as the policy has it.
         fields: The fields conditions may name.
+        file_mode: Permission bits of a key file; left out: they are in order.
 
     Raises:
         PolicyError: With every problem there is, sorted.
@@ -92,15 +102,18 @@ def parse_policy(text: str, *, source: str, read_file: ReadFile, fields: Mapping
         found = "an empty file" if document.data is None else described(document.data)
         expected = "a policy: a mapping that begins with policy: name"
         raise PolicyError([*document.problems, document.value_place(()).error(f"found {found}, expected {expected}")])
-    reading = _Reading(document, text, read_file, fields)
+    reading = _Reading(document, text, read_file, fields, file_mode)
     return reading.policy()
 
 
 class _Reading:
     """One policy being read. Every check adds to `problems`; only at the end does it count whether there are any."""
 
-    def __init__(self, document: Document, text: str, read_file: ReadFile, fields: Mapping[str, Kind]) -> None:
+    def __init__(
+        self, document: Document, text: str, read_file: ReadFile, fields: Mapping[str, Kind], file_mode: FileMode
+    ) -> None:
         self._document = document
+        self._file_mode = file_mode
         self._read_file = read_file
         self._fields = fields
         self._digest = hashlib.sha256(text.encode())
@@ -114,12 +127,13 @@ class _Reading:
         self._check_names("rules", "rule")
         self._check_names("approved", "name")
         self._check_approvals()
+        keys = self._keys()
         lists = dict(self._lists())
         conditions = self._conditions(lists)
         problems = self._document.problems + [problem for problem in self._problems if not self._is_refused(problem)]
         if problems or not isinstance(shape, PolicyFile):
             raise PolicyError(problems)
-        return self._assembled(shape, conditions)
+        return self._assembled(shape, conditions, keys)
 
     def _is_refused(self, problem: Problem) -> bool:
         """Whether the problem is about a value that was already refused for what YAML makes of it."""
@@ -150,13 +164,42 @@ class _Reading:
     def _check_approvals(self) -> None:
         """Each approval says by what a tunnel is known, and in a way that fits its protocol."""
         for path, item in self._items("approved"):
-            if "public_key" not in item and "server" not in item and "tls_auth_key" not in item:
-                message = 'this approval has neither "public_key" nor "server"; it would approve nothing or everything'
-                self._problems.append(self._document.value_place(path).error(message))
-            protocol = item.get("protocol")
-            if "public_key" in item and protocol in _ADDRESS_PROTOCOLS:
-                message = f'"public_key" is for wireguard, and this approval is for {quoted(protocol)}; write "server"'
-                self._problems.append(self._document.key_place((*path, "public_key")).error(message))
+            for key, message in approval_mistakes(item):
+                place = self._document.value_place(path) if key is None else self._document.key_place((*path, key))
+                self._problems.append(place.error(message))
+
+    def _keys(self) -> dict[tuple[int, str], bytes]:
+        """The content of every key file that an approval names, by the approval's number and the field."""
+        keys = {}
+        for path, item in self._items("approved"):
+            for field in KEY_FIELDS:
+                name = item.get(field)
+                if not isinstance(name, str) or not name:
+                    continue
+                key = self._key(name, field, self._document.value_place((*path, field)))
+                if key is not None:
+                    keys[int(path[1]), field] = key
+        return keys
+
+    def _key(self, name: str, field: str, place: Place) -> bytes | None:
+        """The key in one file, which nobody but its owner and group may read."""
+        shown = os.path.join(os.path.dirname(self._document.file), name)
+        try:
+            content = self._read_file(name)
+            mode = self._file_mode(name)
+        except (OSError, ValueError) as error:
+            self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
+            return None
+        if mode & OTHERS_MAY_USE:
+            command = f"chmod 600 {shlex.quote(shown)}" if shown.isprintable() else "chmod 600 on it"
+            message = f"other users may read or change {_printable(name)}; run: {command}"
+            self._problems.append(place.error(message))
+        key = read_key(content if isinstance(content, bytes) else content.encode(), shown, field)
+        if isinstance(key, Problem):
+            self._problems.append(key)
+            return None
+        self._digest.update(f"\0{name}\0".encode(errors="surrogatepass") + hashlib.sha256(key).digest())
+        return key
 
     def _lists(self) -> Iterator[tuple[str, tuple[Entry, ...] | None]]:
         """Every list by name, with None for those that could not be read."""
@@ -241,7 +284,9 @@ class _Reading:
         )
         return [reader.read(item["when"], (*path, "when")) for path, item in self._items("rules") if "when" in item]
 
-    def _assembled(self, shape: PolicyFile, conditions: list[Condition]) -> Policy:
+    def _assembled(
+        self, shape: PolicyFile, conditions: list[Condition], keys: Mapping[tuple[int, str], bytes]
+    ) -> Policy:
         fail = shape.fail
         schedules = {name: _schedule(name, schedule) for name, schedule in shape.schedules.items()}
         return Policy(
@@ -275,7 +320,10 @@ class _Reading:
                 internal_error=Verdict[fail.internal_error.upper()],
             ),
             home=tuple(shape.home),
-            approvals=tuple(map(_approval, shape.approved)),
+            approvals=tuple(
+                _approval(approval, *(keys.get((number, field)) for field in KEY_FIELDS))
+                for number, approval in enumerate(shape.approved)
+            ),
             clients={name: tuple(networks) for name, networks in shape.clients.items()},
             schedules=schedules,
             seed=shape.seed,
@@ -284,11 +332,18 @@ class _Reading:
         )
 
 
-def _approval(shape: ApprovalFile) -> Approval:
+def _approval(
+    shape: ApprovalFile, tls_auth_key: bytes | None, tls_crypt_key: bytes | None, tls_crypt_v2_key: bytes | None
+) -> Approval:
     return Approval(
         name=shape.name,
         protocol=shape.protocol,
         public_keys=tuple(shape.public_key),
+        tls_auth_key=tls_auth_key,
+        tls_crypt_key=tls_crypt_key,
+        tls_crypt_v2_key=tls_crypt_v2_key,
+        server_name=shape.server_name,
+        certificate=shape.certificate,
         server=tuple(shape.server),
         begins=shape.begins,
         until=shape.until,

@@ -171,11 +171,11 @@ class Approval:
     protocol: str
     public_keys: tuple[bytes, ...] = ()
     "WireGuard: 32-byte static public keys; the server (responder) must hold one of them."
-    tls_auth_key: bytes | None = None
+    tls_auth_key: bytes | None = field(default=None, repr=False)
     "OpenVPN: the 256 bytes of the static key with which control packets are authenticated."
-    tls_crypt_key: bytes | None = None
+    tls_crypt_key: bytes | None = field(default=None, repr=False)
     "OpenVPN: the 256 bytes of the static key with which control packets are encrypted."
-    tls_crypt_v2_key: bytes | None = None
+    tls_crypt_v2_key: bytes | None = field(default=None, repr=False)
     "OpenVPN: the 128 bytes of the server key that opens the clients' wrapped keys."
     server_name: str | None = None
     "TLS: the host name the client asked for, lower case."

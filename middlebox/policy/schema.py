@@ -6,6 +6,7 @@ Rule of this file: it knows which keys exist and what type each has; what names 
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Literal
 
@@ -18,13 +19,16 @@ from middlebox.policy.rule import DnsAnswer, Network
 from middlebox.policy.values import (
     TRANSPORTS,
     parse_begins,
+    parse_certificate,
     parse_dns,
+    parse_host,
     parse_hours,
     parse_moment,
     parse_network,
     parse_probability,
     parse_protocol,
     parse_rate,
+    parse_text,
     parse_timezone,
     parse_until,
     parse_wireguard_key,
@@ -40,7 +44,6 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 LATER = {
     "policy": ("include", "geoip", "waive", "pseudonymise"),
-    "approval": ("tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key", "certificate", "server_name"),
 }
 "Words that the format will have one day. They are refused like any other, but by saying so."
 
@@ -67,6 +70,11 @@ Networks = Annotated[
     WithJsonSchema(
         {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
     ),
+]
+KeyFile = Annotated[
+    str | None,
+    PlainValidator(partial(parse_text, expected="the path of a key file")),
+    WithJsonSchema({"type": "string", "minLength": 1}),
 ]
 FinalAction = Literal["pass", "drop", "reset", "reject"]
 PassOrDrop = Literal["pass", "drop"]
@@ -108,6 +116,15 @@ class ApprovalFile(_Strict):
     ] = Field(
         default=[], description="WireGuard: the approved server's public key, as `wg pubkey` prints it, or several."
     )
+    tls_auth_key: KeyFile = Field(default=None, description="OpenVPN: path of the key file of `tls-auth`.")
+    tls_crypt_key: KeyFile = Field(default=None, description="OpenVPN: path of the key file of `tls-crypt`.")
+    tls_crypt_v2_key: KeyFile = Field(default=None, description="OpenVPN: path of the server key of `tls-crypt-v2`.")
+    server_name: Annotated[
+        str | None, PlainValidator(parse_host), WithJsonSchema({"type": "string", "minLength": 1})
+    ] = Field(default=None, description="TLS: the host name that clients ask for; with certificate, server, or both.")
+    certificate: Annotated[
+        bytes | None, PlainValidator(parse_certificate), WithJsonSchema({"type": "string", "minLength": 64})
+    ] = Field(default=None, description="TLS up to 1.2: SHA-256 of the server's certificate, in hex.")
     server: Networks = Field(default=[], description="Addresses of the approved server.")
     begins: Annotated[float | None, PlainValidator(parse_begins), WithJsonSchema({"type": "string"})] = Field(
         default=None, alias="from", description="First day (its beginning, UTC) or moment of validity."

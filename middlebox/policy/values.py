@@ -25,6 +25,10 @@ MAX_LABEL_LENGTH = 63
 "Characters between two dots of a host name (RFC 1035 section 2.3.4)."
 WIREGUARD_KEY_BYTES = 32
 "A Curve25519 public key (WireGuard paper, section 5.4)."
+CERTIFICATE_BYTES = 32
+"SHA-256."
+_HEX = re.compile(r"[0-9A-Fa-f]+")
+_COLONS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*")
 
 
 def parse_text(value: object, expected: str = "a text") -> str:
@@ -136,6 +140,18 @@ def parse_wireguard_key(value: object) -> bytes:
     if len(key) != WIREGUARD_KEY_BYTES:
         raise ValueError(f"found a key of {len(key)} bytes, expected {WIREGUARD_KEY_BYTES}: {expected}")
     return key
+
+
+def parse_certificate(value: object) -> bytes:
+    """The SHA-256 of a certificate: 64 hexadecimal digits, with or without a colon after every second."""
+    expected = "64 hexadecimal digits, as openssl x509 -noout -fingerprint -sha256 prints them"
+    text = parse_text(value, expected)
+    digits = text.replace(":", "") if _COLONS.fullmatch(text) else text
+    if not _HEX.fullmatch(digits):
+        raise ValueError(f"found {quoted(text)}, expected {expected}")
+    if len(digits) != 2 * CERTIFICATE_BYTES:
+        raise ValueError(f"found {len(digits)} digits, expected {expected}")
+    return bytes.fromhex(digits)
 
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from middlebox.detect.base import Detector
 from middlebox.evidence import Confidence, Proof
 from middlebox.policy.approval import Approvals
 from middlebox.policy.rule import Approval
@@ -37,6 +38,9 @@ class Tunnel:
     client: bytes = ip_address("192.0.2.10").packed
     server: bytes = ip_address("203.0.113.40").packed
     proofs: list[Proof] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    key: bytes = b"flow"
+    pending: tuple[type[Detector], ...] = ()
 
 
 HQ = Approval("hq", "wireguard", public_keys=(KEY,))
@@ -147,3 +151,34 @@ def test_an_approved_server_may_be_the_first_to_speak() -> None:
     tunnel = Tunnel(client=ip_address("203.0.113.40").packed, server=ip_address("192.0.2.10").packed)
     tunnel.protocol = "ipsec"
     assert Approvals([PARTNER]).covering(tunnel, 0.0) == "partner"
+
+
+def test_one_of_several_keys_will_do() -> None:
+    several = Approval("hq", "wireguard", public_keys=(OTHER_KEY, KEY))
+    assert Approvals([several]).covering(Tunnel(proofs=[proof(initiation(KEY))]), 0.0) == "hq"
+    assert Approvals([several]).covering(Tunnel(proofs=[proof(initiation(bytes(32)))]), 0.0) is None
+
+
+def test_a_recorded_initiation_proves_nothing_for_another_flow() -> None:
+    approvals, recorded = Approvals([HQ]), proof(initiation(KEY))
+    assert approvals.covering(Tunnel(proofs=[recorded]), 0.0) == "hq"
+    other = Tunnel(proofs=[recorded], key=b"other")
+    assert approvals.covering(other, 0.0) is None
+    assert approvals.promised(other, recorded, 0.0) is None
+    assert approvals.explain(other, 0.0)[0].sentence == (
+        "hq fits a handshake that was seen before in another flow: a recording of it"
+    )
+    other.proofs.append(proof(initiation(KEY, filler=1)))
+    assert approvals.covering(other, 0.0) == "hq", "a message of its own"
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("middlebox.policy.approval.MAX_ACCEPTED", 2)
+    approvals = Approvals([HQ])
+    messages = [proof(initiation(KEY, filler=number)) for number in range(3)]
+    for number, message in enumerate(messages):
+        assert approvals.covering(Tunnel(proofs=[message], key=bytes((number,))), 0.0) == "hq"
+    stranger = b"stranger"
+    assert [approvals.covering(Tunnel(proofs=[message], key=stranger), 0.0) for message in reversed(messages)] == [
+        None, None, "hq",
+    ]  # fmt: skip

@@ -183,10 +183,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
         RULE.replace("pass", "throttle"),
         ['5:13: action: "throttle" is not supported yet; expected pass, drop, reset, reject or log'],
     ),
-    "later: tls_auth_key": (
-        "policy: p\napproved:\n  - {name: a, protocol: openvpn, tls_auth_key: ta.key}",
-        ['3:34: "tls_auth_key" is not supported yet'],
-    ),
     # values of the policy
     "name with a space": ("policy: my policy", [f'1:9: policy: found "my policy", {NAMES}']),
     "name is a number": ("policy: 5", ['1:9: policy: found the number 5, expected a text; write "5"']),
@@ -257,7 +253,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
     # approvals
     "approval without proof": (
         "policy: p\napproved:\n  - {name: a, protocol: openvpn}",
-        ['3:5: this approval has neither "public_key" nor "server"; it would approve nothing or everything'],
+        [
+            '3:5: this approval has none of "tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key" and "server"; '
+            "it would approve nothing or everything"
+        ],
     ),
     "approval with nothing in its proofs": (
         "policy: p\napproved:\n  - {name: a, protocol: wireguard, server: , public_key: , until: }",
@@ -292,6 +291,17 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "policy: p\napproved:\n"
         "  - {name: a, protocol: ipsec, server: 203.0.113.1}\n  - {name: a, protocol: tor, server: 203.0.113.2}",
         ['4:12: the approval "a" stands here again; it is already in line 3'],
+    ),
+    "approval with a list for a protocol": (
+        "policy: p\napproved:\n"
+        "  - {name: a, protocol: [ipsec], public_key: x, server_name: y.example, tls_auth_key: [z]}",
+        [
+            "3:25: protocol: found a list, expected a protocol (middlebox protocols lists them)",
+            "3:46: public_key: found 1 characters that are not base64, "
+            "expected 44 characters of base64 as wg pubkey prints them",
+            '3:49: anybody can ask for a server name; add "certificate", "server" or both',
+            "3:87: tls_auth_key: found a list, expected the path of a key file",
+        ],
     ),
     "approval is a word": (
         "policy: p\napproved: [hq]",
@@ -383,7 +393,8 @@ rules:
             '3:7: error: home: found "198.51.100.1/24", which has bits set after the prefix; '
             "did you mean 198.51.100.0/24?",
             "4:15: error: cannot read lists/missing.txt: No such file or directory",
-            '6:5: error: this approval has neither "public_key" nor "server"; it would approve nothing or everything',
+            '6:5: error: this approval has none of "tls_auth_key", "tls_crypt_key", "tls_crypt_v2_key" and "server"; '
+            "it would approve nothing or everything",
             '9:12: error: "catgory" is not a field of a condition; did you mean "category"?',
             '9:36: error: protocol: found "wiregard", expected a protocol (middlebox protocols lists them); '
             'did you mean "wireguard"?',
