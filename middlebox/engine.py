@@ -99,6 +99,7 @@ class Engine:
         policy_time: Callable[[float], float] = lambda now: now,
         kernel_totals: Callable[[bytes], Totals | None] | None = None,
     ) -> None:
+        self._kernel_totals = kernel_totals
         self.next_edge = float("inf")
         self.policy = policy
         self.epoch = epoch
@@ -208,9 +209,16 @@ class Engine:
 
     def flow_event(self, flow: Flow, now: float) -> Event:
         """What is known of a flow by now, in the words of the event at its end."""
+        if flow.inspection is None:
+            self._ask_kernel(flow)
         event = events.flow_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now)
         del event[events.ORDER_KEY]
         return event
+
+    def _ask_kernel(self, flow: Flow) -> None:
+        """Take over what the kernel has counted of a flow that it has carried by itself."""
+        if self._kernel_totals is not None and (totals := self._kernel_totals(flow.key)) is not None:
+            flow.take_totals(totals)
 
     def stats_event(self, now: float) -> Event:
         """The counters as an event."""
