@@ -159,7 +159,9 @@ class Engine:
             policy: The policy that comes into force; None: the same one at another time.
         """
         if policy is not None:
+            seen = self.matcher.approvals
             self._adopt(policy, epoch)
+            self.matcher.approvals.take_over(seen)
         self.epoch = epoch
         self._set_time(now)
         in_force = frozenset(rule.name for rule in self.matcher.rules_in_force)
@@ -264,9 +266,16 @@ class Engine:
 
     def flow_event(self, flow: Flow, now: float) -> Event:
         """What is known of a flow by now, in the words of the event at its end."""
+        if flow.inspection is None:
+            self._ask_kernel(flow)
         event = events.flow_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now)
         del event[events.ORDER_KEY]
         return event
+
+    def _ask_kernel(self, flow: Flow) -> None:
+        """Take over what the kernel has counted of a flow that it has carried by itself."""
+        if self._kernel_totals is not None and (totals := self._kernel_totals(flow.key)) is not None:
+            flow.take_totals(totals)
 
     def stats_event(self, now: float) -> Event:
         """The counters as an event."""

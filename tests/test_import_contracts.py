@@ -42,7 +42,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.packet": (),
     "middlebox.fragments": ("middlebox.packet",),
     "middlebox.stream": ("middlebox.packet",),
-    "middlebox.flow": ("middlebox.packet", "middlebox.stream", "middlebox.host_scores", "middlebox.policy.rule", *_FACTS, *_CONTRACT),
+    "middlebox.flow": (
+        "middlebox.packet", "middlebox.stream", "middlebox.host_scores", "middlebox.policy.rule", *_FACTS, *_CONTRACT,
+    ),
     "middlebox.residual": ("middlebox.policy.rule", *_FACTS),
     "middlebox.host_scores": ("middlebox.policy.rule", *_FACTS),
     "middlebox.dns_answer": ("middlebox.packet", "middlebox.policy.rule", "middlebox.detect.dns"),
@@ -55,7 +57,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.policy.fields": (*_MATCHING, *_CONTRACT),
     "middlebox.policy.match": _MATCHING,
     "middlebox.policy": ("middlebox.policy", "middlebox.detect", *_FACTS),
-    "middlebox.dns_answer": ("middlebox.packet", "middlebox.policy.rule"),
     "middlebox.events": ("middlebox.flow", "middlebox.policy.match", *_MATCHING),
     "middlebox.engine": (
         "middlebox.events", "middlebox.detect", "middlebox.flow", "middlebox.fragments", "middlebox.memories",

@@ -192,6 +192,8 @@ def test_open_tunnel_stops_at_the_edge_of_a_window_and_comes_back_and_a_download
                 assert json.loads(running.ask("status", "--format", "jsonl").stdout)["open_schedules"] == []
                 time.sleep(max(0.0, opens + ACT_SECONDS - time.time()))
                 assert json.loads(running.ask("status", "--format", "jsonl").stdout)["open_schedules"] == ["meeting"]
+                carried = running.ask("flows", "--protocol", "http", "--format", "jsonl").stdout
+                received = undisturbed.bytes
                 refused = running.ask("flows", "--verdict", "drop", "--format", "jsonl").stdout
                 time.sleep(max(0.0, closes + ACT_SECONDS - time.time()))
                 undisturbed.assert_undisturbed()
@@ -205,6 +207,8 @@ def test_open_tunnel_stops_at_the_edge_of_a_window_and_comes_back_and_a_download
             assert 0 <= freed < ACT_SECONDS
             running.stop()
         assert [json.loads(line)["app_proto"] for line in refused.splitlines()] == ["wireguard"]
+        # What the kernel carries is counted, too.
+        assert abs(json.loads(carried)["flow"]["bytes_toclient"] - received) < 1_000_000
         found = running.events("policy")
         assert changes(running) == ["loaded", "schedule edge: meeting opened", "schedule edge: meeting closed"]
         assert [event["policy"]["open_schedules"] for event in found] == [[], ["meeting"], []]

@@ -1,5 +1,6 @@
 """A real WireGuard tunnel that was open before the gateway started: refused, and freed by proof if it is approved."""
 
+import os
 import socket
 import subprocess
 import time
@@ -67,7 +68,8 @@ def tunnel(network: Network, directory: Path) -> Iterator[tuple[Tunnel, str]]:
     try:
         for name, (namespace, address) in ends.items():
             other = "server" if name == "client" else "client"
-            interface = f"wg-{name}"
+            # Its control socket lies in the file system, which all namespaces and all test runs share.
+            interface = f"wg-{name[0]}{os.getpid()}"
             inside = ("ip", "netns", "exec", namespace)
             processes.append(subprocess.Popen([*inside, "wireguard-go", "-f", interface], stderr=subprocess.DEVNULL))
             link = Path(f"/var/run/wireguard/{interface}.sock")
