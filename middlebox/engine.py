@@ -6,6 +6,7 @@ Every packet gets exactly one decision, also after a bug of ours.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -95,7 +96,10 @@ class Engine:
         detectors: tuple[type[Detector], ...] = DETECTORS,
         max_flows: int = MAX_FLOWS,
         kernel_tells_ends: bool = False,
+        on_end: Callable[[Flow], None] | None = None,
     ) -> None:
+        self._on_end = on_end
+        "Told of every flow that ends, while all that is known of it is still there."
         self.policy = policy
         self.epoch = epoch
         self.counters = Counters()
@@ -476,6 +480,8 @@ class Engine:
 
     def _end(self, flow: Flow, now: float) -> None:
         self._flows.remove(flow)
+        if self._on_end is not None:
+            self._on_end(flow)
         self._events.append(events.flow_event(flow, self.policy, self._matcher, epoch=self.epoch, now=now))
 
     # --- what cannot be judged --------------------------------------------------------------------

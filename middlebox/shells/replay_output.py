@@ -37,7 +37,7 @@ def print_replay(
     console = Console(file=output, width=None if output.isatty() else _MACHINE_WIDTH)
     summary = Summary()
     all_readable = True
-    with _progress(captures, errors) as progress:
+    with progress_bar(captures, errors) as progress:
         for result in replay(captures, policy, jobs=jobs, advance=lambda count: progress.advance(_ONLY_TASK, count)):
             progress.stop()  # takes the bar off the terminal while records are printed
             for problem in result.problems:
@@ -54,8 +54,8 @@ def print_replay(
     return all_readable
 
 
-def _progress(captures: Sequence[str], errors: TextIO) -> Progress:
-    """A bar over the bytes of all captures, shown only where standard error is a terminal."""
+def progress_bar(captures: Sequence[str], errors: TextIO, *, rounds: int = 1) -> Progress:
+    """A bar over the bytes of all captures, each read `rounds` times, shown only where standard error is a terminal."""
     progress = Progress(
         BarColumn(),
         DownloadColumn(),
@@ -64,7 +64,7 @@ def _progress(captures: Sequence[str], errors: TextIO) -> Progress:
         transient=True,
         disable=not errors.isatty(),
     )
-    progress.add_task("", total=sum(map(_size, captures)))
+    progress.add_task("", total=rounds * sum(map(_size, captures)))
     return progress
 
 
