@@ -46,6 +46,13 @@ class Format(Enum):
     JSONL = "jsonl"
 
 
+class ExplainFormat(Enum):
+    """How an explanation is printed."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+
+
 class Hook(Enum):
     """Who puts the queue rule into the kernel."""
 
@@ -125,6 +132,39 @@ def replay(
         )
     if not all_readable:
         raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
+def explain(
+    capture: Annotated[
+        str | None, typer.Argument(metavar="CAPTURE", show_default=False, help="pcap or pcapng.")
+    ] = None,
+    flow: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FLOW", show_default=False, help="Its number, its flow_id, or its ends: 203.0.113.20:1194, :1194."
+        ),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="POLICY", help="The policy it is judged by.")] = None,
+    live: Annotated[str | None, typer.Option(metavar="FLOW", help="A flow of the running gateway.")] = None,
+    control: Annotated[Path | None, typer.Option(metavar="SOCKET", help="The gateway's control socket.")] = None,
+    output: Annotated[ExplainFormat, typer.Option("--format", help="Text or JSON lines.")] = ExplainFormat.TEXT,
+) -> None:
+    """Say of one flow what was seen, which rules were tried, and what would have changed the verdict."""
+    from middlebox.shells.explain_output import print_explanation, print_live_explanation
+
+    jsonl = output is ExplainFormat.JSONL
+    with _reader_may_leave():
+        if live is not None:
+            if capture is not None or policy is not None:
+                raise typer.BadParameter("--live asks the running gateway; leave out the capture and the policy")
+            print_live_explanation(live, control, jsonl=jsonl, output=sys.stdout)
+            return
+        if capture is None:
+            raise typer.BadParameter("name a capture, or a flow of the running gateway with --live FLOW")
+        if policy is None:
+            raise typer.BadParameter("name the policy that the flow is judged by: --policy POLICY")
+        print_explanation(capture, load_policy(policy), flow, jsonl=jsonl, output=sys.stdout, errors=sys.stderr)
 
 
 @app.command()

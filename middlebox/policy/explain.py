@@ -302,8 +302,8 @@ def _action(rule: Rule) -> str:
             return f"throttle to {rule.rate} bit/s"
         case Action.DNS if rule.dns is not None:
             return f"dns {rule.dns.value}"
-        case action:
-            return action.value
+        case _:
+            return rule.action.value
 
 
 def _closed(schedule: Schedule, at: float) -> str:
