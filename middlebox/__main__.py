@@ -168,6 +168,38 @@ def explain(
 
 
 @app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A policy file.", show_default=False)],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.", show_default=False)],
+    captures: Annotated[list[str], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng, also .gz and .zst.")],
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 when a flow is judged otherwise.")
+    ] = False,
+    output: Annotated[Format, typer.Option("--format", help="How groups of flows are printed.")] = Format.TABLE,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes that replay.")] = 1,
+) -> None:
+    """Show which flows of captures a change of policy would treat in another way."""
+    from middlebox.shells.diff_output import print_diff
+
+    policies, problems = [], []
+    for path in (old, new):
+        try:
+            policies.append(load_policy(path))
+        except PolicyError as error:
+            problems += error.problems
+    if problems:
+        raise PolicyError(problems)
+    with _reader_may_leave():
+        difference = print_diff(
+            *policies, captures, jsonl=output is Format.JSONL, jobs=jobs, output=sys.stdout, errors=sys.stderr
+        )
+    if not difference.all_readable:
+        raise typer.Exit(BAD_INPUT)
+    if exit_code and difference.by_change:
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(policies: Annotated[list[Path], typer.Argument(metavar="POLICY...", help="Policy files.")]) -> None:
     """Validate policies; print every problem at once as file:line:column."""
     problems = check_files(policies)

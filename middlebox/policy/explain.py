@@ -141,7 +141,8 @@ def explain_flow(flow: Flow, policy: Policy, matcher: Matcher, at: float, *, epo
     """
     event = flow_event(flow, policy, matcher, epoch=epoch, now=at)
     event.pop(ORDER_KEY, None)
-    rules = _rules(flow, policy, matcher, at) if _is_looked_at(flow, policy) else []
+    is_judged = _is_looked_at(flow, policy) and not _is_residual(flow)
+    rules = _rules(flow, policy, matcher, at) if is_judged else []
     shown = _shown(rules)
     shown_numbers = {rule.number for rule in shown}
     left_out = [rule for rule in rules if rule.number not in shown_numbers]
@@ -169,13 +170,12 @@ def _rules(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> list[Rule
     """Every rule with its outcome."""
     decided = flow.decided_at is not None
     decider = flow.decision.rule if decided else None
-    known = decider in {rule.name for rule in policy.rules}
     blocker = ""
     explained = []
     for number, rule in enumerate(policy.rules, start=1):
         # As `Matcher` compiles it: only a rule that passes waits for the name of what is carried.
         tree = evaluate(rule.when, flow, matcher.approvals.protocols, final_names=rule.action is Action.PASS)
-        if rule.name == decider and not _is_residual(flow):
+        if rule.name == decider:
             blocker = f"{rule.name} decided"
             matches = tree.truth == TRUE
             outcome = Outcome.DECIDED
@@ -195,7 +195,7 @@ def _rules(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> list[Rule
         elif rule.monitor:
             outcome = Outcome.MONITORED
             note = f"matched; it only monitors: without that, the verdict would be {_action(rule)}"
-        elif rule.action is Action.SAMPLE and (known or decided):
+        elif rule.action is Action.SAMPLE:
             outcome = Outcome.NOT_CHOSEN
             note = f"matched, but sampling (probability {rule.probability:g}) did not choose this flow"
         elif decided:
@@ -493,9 +493,11 @@ def _ways_to_refuse(flow: Flow, policy: Policy, rules: Sequence[RuleExplained]) 
     """The nearest rules that would not have let the flow pass."""
     acting = {rule.name for rule in policy.rules if rule.action not in (Action.PASS, Action.LOG)}
     candidates = [rule for rule in rules if rule.rule in acting and rule.outcome is not Outcome.DECIDED]
+    if not acting and policy.default is Action.PASS:
+        yield Change("nothing: no rule of this policy refuses anything")
+    if policy.default is not Action.PASS and flow.decision.rule is not None:
+        yield Change(f"the policy's default ({policy.default.value}), had the rule {flow.decision.rule} not decided")
     if not candidates:
-        if policy.default is Action.PASS and not acting:
-            yield Change("nothing: no rule of this policy refuses anything")
         return
     candidates.sort(key=_distance)
     least = len(candidates[0].failing)

@@ -29,6 +29,8 @@ _FLOWS_LISTED = 200
 "Flows that a list shows; the rest are counted."
 _SUGGESTIONS = 3
 "Flows named when none fits."
+_PARTS_SHOWN = 4
+"Parts of a condition up to which those that hold are shown of a rule that did not match, too."
 _INDENT = "  "
 _MARKS = {"yes": "yes", "no": "no", "unknown": "?"}
 
@@ -55,11 +57,11 @@ def print_explanation(
     if not flows:
         raise InputError(f"{printable(capture)} holds no flow")
     if wanted is None and len(flows) > 1:
-        _print_list(result.flows, range(len(flows)), capture, jsonl=jsonl, output=output)
+        _print_list(result.flows, range(len(flows)), capture, policy, jsonl=jsonl, output=output)
         return
     fitting = [0] if wanted is None else select(result.flows, wanted)
     if len(fitting) > 1:
-        _print_list(result.flows, fitting, capture, jsonl=jsonl, output=output)
+        _print_list(result.flows, fitting, capture, policy, jsonl=jsonl, output=output)
         raise InputError(f"{len(fitting):,} flows fit {printable(str(wanted))}; name one by its number")
     if not fitting:
         raise InputError(_none_fits(result.flows, str(wanted), capture))
@@ -103,32 +105,39 @@ def _label(event: Mapping[str, object]) -> str:
 
 def _none_fits(flows: Sequence[Event], wanted: str, capture: str) -> str:
     """What to say, with the nearest there are."""
-    labels = {_label(event): index + 1 for index, event in enumerate(flows)}
-    ends = {end: number for label, number in labels.items() for end in label.split(">")}
-    near = difflib.get_close_matches(wanted.lower(), [*labels, *ends], n=_SUGGESTIONS, cutoff=0.6)
-    suggestions = [f"{(labels | ends)[name]}: {name}" for name in near]
-    hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
-    numbers = f"its {len(flows):,} flows are numbered from 1" if len(flows) > 1 else "it holds one flow, number 1"
-    return printable(f"no flow of {capture} fits {wanted}{hint or f'; {numbers}'}")
+    numbers = {_label(event): index for index, event in reversed(list(enumerate(flows, start=1)))}
+    numbers |= {end: number for label, number in reversed(numbers.items()) for end in label.split(">")}
+    near: dict[int, str] = {}
+    for name in difflib.get_close_matches(wanted.lower(), numbers, n=_SUGGESTIONS, cutoff=0.6):
+        near.setdefault(numbers[name], name)
+    hint = f"; did you mean {' or '.join(f'{name} (flow {number})' for number, name in near.items())}?" if near else ""
+    range_ = f"its {len(flows):,} flows are numbered from 1" if len(flows) > 1 else "it holds one flow, number 1"
+    return printable(f"no flow of {capture} fits {wanted}{hint or f'; {range_}'}")
 
 
-def _print_list(flows: Sequence[Event], indexes: Sequence[int], capture: str, *, jsonl: bool, output: TextIO) -> None:
+def _print_list(
+    flows: Sequence[Event], indexes: Sequence[int], capture: str, policy: Policy, *, jsonl: bool, output: TextIO
+) -> None:
     if jsonl:
         for index in indexes:
             output.write(json.dumps({"number": index + 1, **flows[index]}, separators=(",", ":")) + "\n")
         return
-    shown = indexes[:_FLOWS_LISTED]
-    width = len(str(shown[-1] + 1))
-    for index in shown:
-        event = flows[index]
-        about = _mapping(event["middlebox"])
-        rule = f" ({about['rule']})" if about["rule"] else ""
-        sure = f" {about['confidence']}" if about["confidence"] else ""
-        line = f"{index + 1:>{width}}  {_who(event)}  {about['protocol']}{sure}: {about['verdict']}{rule}"
-        print(printable(line), file=output)
-    if len(indexes) > len(shown):
-        print(f"... and {len(indexes) - len(shown):,} more", file=output)
-    print(printable(f"Explain one by its number: middlebox explain {capture} {shown[0] + 1} --policy ..."), file=output)
+    rows = [(str(index + 1), *_row(flows[index])) for index in indexes[:_FLOWS_LISTED]]
+    number_width, who_width, name_width = (max(len(row[column]) for row in rows) for column in range(3))
+    for number, who, name, verdict in rows:
+        print(f"{number:>{number_width}}  {who:<{who_width}}  {name:<{name_width}}  {verdict}", file=output)
+    if len(indexes) > len(rows):
+        print(f"... and {len(indexes) - len(rows):,} more", file=output)
+    command = f"middlebox explain {capture} {rows[0][0]} --policy {policy.source}"
+    print(printable(f"Explain one by its number: {command}"), file=output)
+
+
+def _row(event: Event) -> tuple[str, str, str]:
+    """Who, what, and what was decided."""
+    about = _mapping(event["middlebox"])
+    name = " ".join(str(word) for word in (about["protocol"], about["confidence"]) if word)
+    rule = f" ({about['rule']})" if about["rule"] else ""
+    return printable(_who(event)), printable(name), printable(f"{about['verdict']}{rule}")
 
 
 # --- a running gateway ------------------------------------------------------------------------------
@@ -261,12 +270,12 @@ def _rule(rule: Mapping[str, object]) -> Iterator[str]:
     parts = [_mapping(part) for part in _sequence(rule["parts"])]
     if rule["outcome"] == "unreached":
         return
-    shown = parts if rule["outcome"] != "failed" else [part for part in parts if part["truth"] != "yes"]
+    is_short = rule["outcome"] != "failed" or len(parts) <= _PARTS_SHOWN
+    shown = parts if is_short else [part for part in parts if part["truth"] != "yes"]
     for part in shown:
         yield from _part(part, 3)
     if len(shown) < len(parts):
-        held = len(parts) - len(shown)
-        yield f"{_INDENT * 3}yes  {'the other part' if held == 1 else f'the other {held} parts'}"
+        yield f"{_INDENT * 3}yes  the other {len(parts) - len(shown)} parts"
 
 
 def _part(part: Mapping[str, object], depth: int) -> Iterator[str]:
@@ -294,7 +303,8 @@ def _left_out(left_out: Mapping[str, object]) -> Iterator[str]:
         nearness = f"{near:,} of them in a single part" if near else "none near"
         yield f"{_INDENT}{failed:,} {'rule' if failed == 1 else 'rules'} more did not match, {nearness}"
     if unreached:
-        yield f"{_INDENT}{unreached:,} {'rule' if unreached == 1 else 'rules'} more {'was' if unreached == 1 else 'were'} never reached"
+        rules = "rule more was" if unreached == 1 else "rules more were"
+        yield f"{_INDENT}{unreached:,} {rules} never reached"
 
 
 def _who(event: Mapping[str, object]) -> str:

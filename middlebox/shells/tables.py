@@ -162,13 +162,13 @@ class Summary:
         flows = self._protocols.total()
         lines = [f"{_many(self._captures, 'capture')}, {_many(self._packets, 'packet')}, {_many(flows, 'flow')}"]
         if flows:
-            lines[0] += f": {_tally(self._protocols)}"
+            lines[0] += f": {tally(self._protocols)}"
         if self._judged:
-            lines.append(f"verdicts: {_tally(self._verdicts)}")
+            lines.append(f"verdicts: {tally(self._verdicts)}")
         if self._undecodable:
-            lines.append(f"undecodable: {_tally(self._undecodable)}")
+            lines.append(f"undecodable: {tally(self._undecodable)}")
         if self._skipped:
-            lines.append(f"not IP: {_tally(self._skipped)}")
+            lines.append(f"not IP: {tally(self._skipped)}")
         return printable("; ".join(lines))
 
 
@@ -284,7 +284,8 @@ def _many(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
-def _tally(counter: Counter[str]) -> str:
+def tally(counter: Counter[str]) -> str:
+    """Names with their counts, the most frequent first; of many names the rest is added up."""
     shown = [f"{name} {count:,}" for name, count in counter.most_common(_MAX_TALLIED)]
     others = len(counter) - len(shown)
     if others:
