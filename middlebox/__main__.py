@@ -18,8 +18,8 @@ from middlebox import __version__
 from middlebox.lab import cli as lab
 from middlebox.policy.check import check_files
 from middlebox.policy.load import load_policy
-from middlebox.policy.problem import PolicyError, Severity
-from middlebox.policy.rule import CLASSIFY_ONLY
+from middlebox.policy.problem import PolicyError, Problem, Severity
+from middlebox.policy.rule import CLASSIFY_ONLY, Policy
 from middlebox.shells.errors import ShellError
 
 app = typer.Typer(
@@ -181,7 +181,8 @@ def diff(
     """Show which flows of captures a change of policy would treat in another way."""
     from middlebox.shells.diff_output import print_diff
 
-    policies, problems = [], []
+    policies: list[Policy] = []
+    problems: list[Problem] = []
     for path in (old, new):
         try:
             policies.append(load_policy(path))
@@ -189,9 +190,10 @@ def diff(
             problems += error.problems
     if problems:
         raise PolicyError(problems)
+    before, after = policies
     with _reader_may_leave():
         difference = print_diff(
-            *policies, captures, jsonl=output is Format.JSONL, jobs=jobs, output=sys.stdout, errors=sys.stderr
+            before, after, captures, jsonl=output is Format.JSONL, jobs=jobs, output=sys.stdout, errors=sys.stderr
         )
     if not difference.all_readable:
         raise typer.Exit(BAD_INPUT)

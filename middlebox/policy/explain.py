@@ -277,7 +277,8 @@ def _asked(test: Test) -> str:
 
 def _values(test: Test) -> str:
     """The values as the policy has them; the first of many."""
-    written = test.source.partition(": ")[2]
+    _, colon, written = test.source.partition(": ")
+    written = written if colon else test.source
     if written.startswith("{list: ") and written.endswith("}"):
         return f"the list {written[len('{list: ') : -1]}"
     if test.source and len(test.values) <= VALUES_SHOWN:
@@ -303,7 +304,7 @@ def _action(rule: Rule) -> str:
         case Action.DNS if rule.dns is not None:
             return f"dns {rule.dns.value}"
         case _:
-            return rule.action.value
+            return str(rule.action.value)
 
 
 def _closed(schedule: Schedule, at: float) -> str:

@@ -46,7 +46,7 @@ class Example:
     number: int
     "As `explain` counts."
     event: Event
-    "By the new policy."
+    "By the policy under which more of the flow was looked at: what is refused early is known less well."
 
 
 @dataclass(slots=True)
@@ -125,13 +125,15 @@ class Difference:
         self.captures += not old.unreadable
         self.problems += dict.fromkeys(old.problems + new.problems)
         self.all_readable = self.all_readable and not (old.unreadable or new.unreadable)
+        if old.unreadable is not new.unreadable:
+            return  # a process died, which `problems` tells
         # Which packets make up a flow does not depend on the policy, so both have the same flows in the same order.
         for number, (before, after) in enumerate(zip(old.flows, new.flows, strict=True), start=1):
             self.flows += 1
             change = _side(before), _side(after)
             if change[0] != change[1]:
                 group = self.by_change.setdefault(change, Group(*change))
-                group.add(Example(old.capture, number, after))
+                group.add(Example(old.capture, number, max(after, before, key=_inspected)))
 
 
 def compare(
@@ -159,3 +161,9 @@ def _side(event: Event) -> Side:
     about = event["middlebox"]
     assert isinstance(about, dict)
     return Side(str(about["verdict"]), about["rule"])
+
+
+def _inspected(event: Event) -> int:
+    about = event["middlebox"]
+    assert isinstance(about, dict)
+    return int(about["inspected_packets"])
