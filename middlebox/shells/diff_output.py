@@ -58,7 +58,8 @@ def _lines(old: Policy, new: Policy, difference: Difference) -> Iterator[str]:
         )
         yield ""
     for group in difference.groups:
-        ordinary = f", {group.ordinary:,} of them ordinary traffic" if group.ordinary else ""
+        share = "all" if group.ordinary == group.flows else f"{group.ordinary:,}"
+        ordinary = f", {share} of them ordinary traffic" if group.ordinary else ""
         yield f"{group.kind.value.upper()}: {_flows(group.flows)}{ordinary}"
         yield f"  {_said(group.old)} -> {_said(group.new)}"
         yield f"  {tally(group.protocols)}"

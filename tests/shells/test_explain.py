@@ -122,7 +122,6 @@ def every_reason(tmp_path: Path) -> Policy:
 
 def test_a_real_flow_with_many_kinds_of_reason(every_reason: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CAPTURES)
-    monkeypatch.setattr("middlebox.shells.explain_output.MACHINE_WIDTH", 120)
     assert said("openvpn-udp.pcap", every_reason, "1") == EVERY_REASON_EXPLAINED
 
 
