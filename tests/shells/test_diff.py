@@ -76,7 +76,9 @@ def test_what_is_refused_at_once_is_named_by_the_policy_that_saw_more() -> None:
     # By the second policy the first packet is refused before anything can be said about it.
     at_once = policy(rule("no-udp", Action.DROP, asks("proto", "UDP")))
     [group] = compare(EVERYTHING, at_once, [WEB]).groups
-    assert set(group.protocols) == {"quic"}
+    about = group.examples[0].event["middlebox"]
+    assert isinstance(about, dict)
+    assert (about["protocol"], about["confidence"]) == ("quic", "confirmed")
 
 
 def test_processes_change_nothing_about_the_result() -> None:
