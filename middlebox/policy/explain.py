@@ -393,8 +393,9 @@ def _approvals(flow: Flow, policy: Policy, approvals: Approvals, at: float) -> I
             others += 1
             continue
         yield f"{approval.name} does not cover it: {'; '.join(_why_not(approval, flow, approvals, at))}"
-    if others:
-        yield f"{_many(others, 'approval')} for other protocols than {flow.protocol}"
+    if others and CATEGORY_OF[flow.protocol] in _APPROVABLE:
+        are = "is for another protocol" if others == 1 else "are for other protocols"
+        yield f"{_many(others, 'approval')} {are} than {flow.protocol}"
 
 
 def _why_not(approval: Approval, flow: Flow, approvals: Approvals, at: float) -> Sequence[str]:
@@ -459,9 +460,14 @@ def _ways_to_pass(flow: Flow, policy: Policy, matcher: Matcher, rules: Sequence[
             names = " or ".join(approval.name for approval in missing[:CHANGES_SHOWN])
             yield Change(f"the approval {names}, if it covered this flow (see APPROVALS){hint}")
         elif flow.protocol == "wireguard":
-            yield Change(f"an approval by the server's public key{hint}", _approval_snippet(flow, by_key=True))
+            yield Change(
+                f"an approval by the server's public key, in the list approved{hint}",
+                _approval_snippet(flow, by_key=True),
+            )
         else:
-            yield Change(f"an approval of this server{hint}", _approval_snippet(flow, by_key=False))
+            yield Change(
+                f"an approval of this server, in the list approved{hint}", _approval_snippet(flow, by_key=False)
+            )
     yield Change(f"a rule that lets it pass, {above}", _pass_rule(flow))
 
 
@@ -477,7 +483,7 @@ def _passes_if_approved(flow: Flow, matcher: Matcher) -> bool:
 
 def _approval_snippet(flow: Flow, *, by_key: bool) -> str:
     how = 'public_key: "..."' if by_key else f'server: "{ip_address(flow.server)}"'
-    return f"approved:\n  - {{name: my-tunnel, protocol: {flow.protocol}, {how}}}"
+    return f"- {{name: my-tunnel, protocol: {flow.protocol}, {how}}}"
 
 
 def _pass_rule(flow: Flow) -> str:

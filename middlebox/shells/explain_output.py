@@ -250,11 +250,11 @@ def _sightings(event: Mapping[str, object], unfinished: Sequence[object]) -> Ite
         yield f"{_INDENT}packet {one['packet']}  {name}, {one['confidence']}: {one['reason']}"
     if not evidence:
         yield f"{_INDENT}nothing that any of them knows"
-    looked = f"after {about['inspected_packets']} packets, {about['inspected_bytes']:,} bytes of payload"
+    looked = f"after {about['inspected_packets']} packets ({about['inspected_bytes']:,} bytes of payload)"
     if unfinished:
         yield f"{_INDENT}not finished {looked}: {_several(unfinished)}"
     else:
-        yield f"{_INDENT}none was still at work {looked}"
+        yield f"{_INDENT}nothing more was looked for {looked}"
 
 
 def _several(names: Sequence[object]) -> str:

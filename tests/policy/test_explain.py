@@ -242,7 +242,9 @@ def test_an_approval_covers_only_what_is_confirmed() -> None:
 
 def test_approvals_for_other_protocols_are_counted() -> None:
     others = tuple(approval(name=f"vpn{number}", protocol="openvpn") for number in range(3))
-    assert explained(policy(REFUSE, approvals=others)).approvals == ("3 approvals for other protocols than wireguard",)
+    assert explained(policy(REFUSE, approvals=others)).approvals == (
+        "3 approvals are for other protocols than wireguard",
+    )
 
 
 def test_a_covering_approval_is_named() -> None:
@@ -258,7 +260,7 @@ def test_a_covering_approval_is_named() -> None:
 def test_a_refused_flow_is_told_of_an_approval_and_of_a_rule() -> None:
     lets_through = on("approved", asks("approved", True), Action.PASS)
     key, passing = explained(policy(lets_through, REFUSE)).changes
-    assert key.text == "an approval by the server's public key"
+    assert key.text == "an approval by the server's public key, in the list approved"
     assert "protocol: wireguard" in key.snippet
     assert "above the rule refuse" in passing.text
     assert 'dest_ip: "203.0.113.20", dest_port: 443, proto: UDP' in passing.snippet

@@ -64,7 +64,7 @@ WHAT IT IS
 WHAT THE DETECTORS SAW
   packet 1  openvpn, possible: a client reset of 14 bytes
   packet 2  openvpn, confirmed: server reset echoes the client's session id
-  none was still at work after 2 packets, 40 bytes of payload
+  nothing more was looked for after 2 packets (40 bytes of payload)
 
 DECISION
   reset at packet 2, by the rule no-vpn; 1 packet (42 bytes) had passed before
@@ -93,7 +93,7 @@ RULES, IN THE ORDER IN WHICH THEY ARE TRIED
 APPROVALS
   old-office does not cover it: it expired 2020-01-01 23:59:59 UTC; it is for the server 203.0.113.40, and this one is
     198.51.100.2
-  1 approval for other protocols than openvpn
+  1 approval is for another protocol than openvpn
 
 WHAT WOULD HAVE CHANGED IT
   - the approval old-office, if it covered this flow (see APPROVALS)
