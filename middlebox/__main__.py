@@ -18,8 +18,8 @@ from middlebox import __version__
 from middlebox.lab import cli as lab
 from middlebox.policy.check import check_files
 from middlebox.policy.load import load_policy
-from middlebox.policy.problem import PolicyError, Severity
-from middlebox.policy.rule import CLASSIFY_ONLY
+from middlebox.policy.problem import PolicyError, Problem, Severity
+from middlebox.policy.rule import CLASSIFY_ONLY, Policy
 from middlebox.shells.errors import ShellError
 
 app = typer.Typer(
@@ -43,6 +43,13 @@ class Format(Enum):
     """How records are printed."""
 
     TABLE = "table"
+    JSONL = "jsonl"
+
+
+class ExplainFormat(Enum):
+    """How an explanation is printed."""
+
+    TEXT = "text"
     JSONL = "jsonl"
 
 
@@ -197,6 +204,73 @@ def top(control: ControlPath = _DEFAULT_SOCKET) -> None:
     from middlebox.shells.control_client import show_top
 
     show_top(control)
+
+
+@app.command()
+def explain(
+    capture: Annotated[
+        str | None, typer.Argument(metavar="CAPTURE", show_default=False, help="pcap or pcapng.")
+    ] = None,
+    flow: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FLOW", show_default=False, help="Its number, its flow_id, or its ends: 203.0.113.20:1194, :1194."
+        ),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="POLICY", help="The policy it is judged by.")] = None,
+    live: Annotated[str | None, typer.Option(metavar="FLOW", help="A flow of the running gateway.")] = None,
+    control: Annotated[Path | None, typer.Option(metavar="SOCKET", help="The gateway's control socket.")] = None,
+    output: Annotated[ExplainFormat, typer.Option("--format", help="Text or JSON lines.")] = ExplainFormat.TEXT,
+) -> None:
+    """Say of one flow what was seen, which rules were tried, and what would have changed the verdict."""
+    from middlebox.shells.explain_output import print_explanation, print_live_explanation
+
+    jsonl = output is ExplainFormat.JSONL
+    with _reader_may_leave():
+        if live is not None:
+            if capture is not None or policy is not None:
+                raise typer.BadParameter("--live asks the running gateway; leave out the capture and the policy")
+            print_live_explanation(live, control, jsonl=jsonl, output=sys.stdout)
+            return
+        if capture is None:
+            raise typer.BadParameter("name a capture, or a flow of the running gateway with --live FLOW")
+        if policy is None:
+            raise typer.BadParameter("name the policy that the flow is judged by: --policy POLICY")
+        print_explanation(capture, load_policy(policy), flow, jsonl=jsonl, output=sys.stdout, errors=sys.stderr)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A policy file.", show_default=False)],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.", show_default=False)],
+    captures: Annotated[list[str], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng, also .gz and .zst.")],
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 when a flow is judged otherwise.")
+    ] = False,
+    output: Annotated[Format, typer.Option("--format", help="How groups of flows are printed.")] = Format.TABLE,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Processes that replay.")] = 1,
+) -> None:
+    """Show which flows of captures a change of policy would treat in another way."""
+    from middlebox.shells.diff_output import print_diff
+
+    policies: list[Policy] = []
+    problems: list[Problem] = []
+    for path in (old, new):
+        try:
+            policies.append(load_policy(path))
+        except PolicyError as error:
+            problems += error.problems
+    if problems:
+        raise PolicyError(problems)
+    before, after = policies
+    with _reader_may_leave():
+        difference = print_diff(
+            before, after, captures, jsonl=output is Format.JSONL, jobs=jobs, output=sys.stdout, errors=sys.stderr
+        )
+    if not difference.all_readable:
+        raise typer.Exit(BAD_INPUT)
+    if exit_code and difference.by_change:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -120,7 +120,10 @@ class Engine:
         kernel_tells_ends: bool = False,
         policy_time: Callable[[float], float] = _same,
         kernel_totals: Callable[[bytes], Totals | None] | None = None,
+        on_end: Callable[[Flow], None] | None = None,
     ) -> None:
+        self._on_end = on_end
+        "Told of every flow that ends, while all that is known of it is still there."
         self.counters = Counters()
         self._policy_time = policy_time
         self._blocks = Blocks()
@@ -680,6 +683,8 @@ class Engine:
         self._flows.remove(flow)
         if flow.inspection is not None:
             self._scores.note(flow)
+        if self._on_end is not None:
+            self._on_end(flow)
         self._events.append(events.flow_event(flow, self.policy, self.matcher, epoch=self.epoch, now=now))
 
     # --- what cannot be judged --------------------------------------------------------------------

@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "middlebox.policy.fields": (*_MATCHING, *_CONTRACT),
     "middlebox.policy.match": _MATCHING,
     "middlebox.policy": ("middlebox.policy", "middlebox.detect", *_FACTS),
+    "middlebox.policy.explain": ("middlebox.policy", "middlebox.events", "middlebox.flow", *_FACTS),
     "middlebox.events": ("middlebox.flow", "middlebox.policy.match", *_MATCHING),
     "middlebox.engine": (
         "middlebox.events", "middlebox.detect", "middlebox.flow", "middlebox.fragments", "middlebox.memories",

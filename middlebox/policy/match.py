@@ -247,6 +247,44 @@ def compile_condition(
             return lambda flow: TRUE - inner(flow)
 
 
+@dataclass(slots=True, frozen=True)
+class Tree:
+    """What a condition amounts to for one flow, part by part."""
+
+    condition: Condition
+    truth: int
+    "FALSE, UNKNOWN or TRUE."
+    parts: tuple["Tree", ...] = ()
+
+
+def evaluate(
+    condition: Condition,
+    flow: Subject,
+    approvable: frozenset[str],
+    *,
+    final_names: bool = False,
+    least: Confidence = Confidence.POSSIBLE,
+) -> Tree:
+    """The same answer as that of `compile_condition`, with those of all its parts; for explanations, which may be slow.
+
+    See `compile_condition` for the arguments.
+    """
+    match condition:
+        case Test():
+            check = compile_condition(condition, approvable, final_names=final_names, least=least)
+            return Tree(condition, check(flow))
+        case All(parts):
+            together = max([least, *map(_floor, parts)])
+            trees = [evaluate(part, flow, approvable, final_names=final_names, least=together) for part in parts]
+            return Tree(condition, min((tree.truth for tree in trees), default=TRUE), tuple(trees))
+        case Any(parts):
+            trees = [evaluate(part, flow, approvable, final_names=final_names, least=least) for part in parts]
+            return Tree(condition, max((tree.truth for tree in trees), default=FALSE), tuple(trees))
+        case Not(part):
+            tree = evaluate(part, flow, approvable, final_names=final_names)
+            return Tree(condition, TRUE - tree.truth, (tree,))
+
+
 def _floor(condition: Condition) -> Confidence:
     """The confidence that a part of a conjunction asks for by itself."""
     if isinstance(condition, Test) and condition.field == "confidence":
@@ -396,6 +434,11 @@ def in_networks(networks: Iterable[object]) -> Callable[[bytes], bool]:
 
 def _because(test: Test, flow: Subject) -> str:
     """One sentence: what was found, what the rule asks for."""
+    return f"{test.field} is {found_value(test, flow)}, the rule asks for {test.source or test.values}"
+
+
+def found_value(test: Test, flow: Subject) -> object:
+    """What a flow has in the field that a test looks at, as a person would say it."""
     found: object
     match test.field:
         case "confidence":
@@ -420,4 +463,4 @@ def _because(test: Test, flow: Subject) -> str:
             found = next((flow.facts[name] for name in SERVER_NAME_FACTS if name in flow.facts), "not seen")
         case fact:
             found = flow.facts.get(fact, "not seen")
-    return f"{test.field} is {found}, the rule asks for {test.source or test.values}"
+    return found

@@ -15,6 +15,7 @@ from multiprocessing.context import SpawnProcess
 
 from middlebox.engine import Engine
 from middlebox.events import ORDER_KEY, Event
+from middlebox.flow import Flow
 from middlebox.policy.rule import CLASSIFY_ONLY, Policy
 from middlebox.shells.capture import Capture, CaptureError
 
@@ -70,11 +71,16 @@ def replay(
             yield replay_capture(path, policy, advance)
 
 
-def replay_capture(path: str, policy: Policy = CLASSIFY_ONLY, advance: Advance | None = None) -> Replayed:
-    """Replay one capture."""
+def replay_capture(
+    path: str,
+    policy: Policy = CLASSIFY_ONLY,
+    advance: Advance | None = None,
+    on_end: Callable[[Flow], None] | None = None,
+) -> Replayed:
+    """Replay one capture; `on_end` is handed every flow when it ends."""
     result = Replayed(path)
     capture = Capture(path)
-    engine = Engine(policy)
+    engine = Engine(policy, on_end=on_end)
     handle = engine.handle
     clock = next_tick = 0.0
     try:

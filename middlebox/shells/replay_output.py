@@ -16,10 +16,10 @@ from middlebox.policy.rule import Policy
 from middlebox.shells.replay import Replayed, replay
 from middlebox.shells.tables import Summary, explanation, printable, replay_table
 
-_ONLY_TASK = TaskID(0)
+ONLY_TASK = TaskID(0)
 "Of the progress bar."
 
-_MACHINE_WIDTH = 120
+MACHINE_WIDTH = 120
 "Columns of a table that goes to a file or a pipe."
 
 
@@ -34,11 +34,11 @@ def print_replay(
     errors: TextIO,
 ) -> bool:
     """Replay captures and print the flows; False when any capture could not be read at all."""
-    console = Console(file=output, width=None if output.isatty() else _MACHINE_WIDTH)
+    console = Console(file=output, width=None if output.isatty() else MACHINE_WIDTH)
     summary = Summary()
     all_readable = True
-    with _progress(captures, errors) as progress:
-        for result in replay(captures, policy, jobs=jobs, advance=lambda count: progress.advance(_ONLY_TASK, count)):
+    with progress_bar(captures, errors) as progress:
+        for result in replay(captures, policy, jobs=jobs, advance=lambda count: progress.advance(ONLY_TASK, count)):
             progress.stop()  # takes the bar off the terminal while records are printed
             for problem in result.problems:
                 print(printable(problem), file=errors)
@@ -54,8 +54,8 @@ def print_replay(
     return all_readable
 
 
-def _progress(captures: Sequence[str], errors: TextIO) -> Progress:
-    """A bar over the bytes of all captures, shown only where standard error is a terminal."""
+def progress_bar(captures: Sequence[str], errors: TextIO, *, rounds: int = 1) -> Progress:
+    """A bar over the bytes of all captures, each read `rounds` times, shown only where standard error is a terminal."""
     progress = Progress(
         BarColumn(),
         DownloadColumn(),
@@ -64,7 +64,7 @@ def _progress(captures: Sequence[str], errors: TextIO) -> Progress:
         transient=True,
         disable=not errors.isatty(),
     )
-    progress.add_task("", total=sum(map(_size, captures)))
+    progress.add_task("", total=rounds * sum(map(_size, captures)))
     return progress
 
 

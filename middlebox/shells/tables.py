@@ -87,14 +87,14 @@ def _row(event: Event) -> dict[str, Text]:
     about, counts = _about(event), event["flow"]
     assert isinstance(counts, Mapping)
     return {
-        "client": _text(_endpoint(event["src_ip"], event["src_port"])),
-        "server": _text(_endpoint(event["dest_ip"], event["dest_port"])),
-        "name": _text(_name(event)),
+        "client": _text(endpoint(event["src_ip"], event["src_port"])),
+        "server": _text(endpoint(event["dest_ip"], event["dest_port"])),
+        "name": _text(server_name(event)),
         "proto": _text(event["proto"]),
         "protocol": _text(about["protocol"], _CATEGORY_STYLES.get(str(about["category"]), "")),
         "confidence": _text(about["confidence"], _CONFIDENCE_STYLES.get(str(about["confidence"]), "")),
         "packets": _text(counts["pkts_toserver"] + counts["pkts_toclient"]),
-        "bytes": _text(_human_bytes(counts["bytes_toserver"] + counts["bytes_toclient"])),
+        "bytes": _text(human_bytes(counts["bytes_toserver"] + counts["bytes_toclient"])),
         "verdict": _text(about["verdict"], "" if about["verdict"] == "pass" else _REFUSED_STYLE),
         "rule": _text(about["rule"]),
     }
@@ -120,8 +120,8 @@ def explanation(flows: Sequence[Event]) -> list[str]:
     lines = []
     for event in flows:
         about = _about(event)
-        client = _endpoint(event["src_ip"], event["src_port"])
-        server = _endpoint(event["dest_ip"], event["dest_port"])
+        client = endpoint(event["src_ip"], event["src_port"])
+        server = endpoint(event["dest_ip"], event["dest_port"])
         lines.append(f"{client} > {server} {event['proto']}: {about['protocol']}, {about['verdict']}")
         evidence, near_misses = about["evidence"], about["near_misses"]
         assert isinstance(evidence, Sequence)
@@ -162,13 +162,13 @@ class Summary:
         flows = self._protocols.total()
         lines = [f"{_many(self._captures, 'capture')}, {_many(self._packets, 'packet')}, {_many(flows, 'flow')}"]
         if flows:
-            lines[0] += f": {_tally(self._protocols)}"
+            lines[0] += f": {tally(self._protocols)}"
         if self._judged:
-            lines.append(f"verdicts: {_tally(self._verdicts)}")
+            lines.append(f"verdicts: {tally(self._verdicts)}")
         if self._undecodable:
-            lines.append(f"undecodable: {_tally(self._undecodable)}")
+            lines.append(f"undecodable: {tally(self._undecodable)}")
         if self._skipped:
-            lines.append(f"not IP: {_tally(self._skipped)}")
+            lines.append(f"not IP: {tally(self._skipped)}")
         return printable("; ".join(lines))
 
 
@@ -254,13 +254,15 @@ def _text(value: object, style: str = "") -> Text:
     return Text("" if value is None else printable(str(value)), style=style)
 
 
-def _endpoint(address: object, port: object) -> str:
+def endpoint(address: object, port: object) -> str:
+    """Address and port as a person writes them."""
     if port is None:
         return str(address)
     return f"[{address}]:{port}" if ipaddress.ip_address(str(address)).version == 6 else f"{address}:{port}"
 
 
-def _name(event: Event) -> object:
+def server_name(event: Event) -> object:
+    """What the client asked for by name; None where it did not show."""
     for section, key in _NAME_FACTS:
         facts = event.get(section)
         if isinstance(facts, Mapping) and facts.get(key):
@@ -268,7 +270,8 @@ def _name(event: Event) -> object:
     return None
 
 
-def _human_bytes(count: int) -> str:
+def human_bytes(count: int) -> str:
+    """An amount of bytes to three digits or so, with its unit."""
     amount = float(count)
     for unit in _BYTE_UNITS:
         if amount < 1000 or unit == _BYTE_UNITS[-1]:
@@ -281,7 +284,8 @@ def _many(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
-def _tally(counter: Counter[str]) -> str:
+def tally(counter: Counter[str]) -> str:
+    """Names with their counts, the most frequent first; of many names the rest is added up."""
     shown = [f"{name} {count:,}" for name, count in counter.most_common(_MAX_TALLIED)]
     others = len(counter) - len(shown)
     if others:
