@@ -60,14 +60,14 @@ def test_wrong_usage_is_one_line_and_status_2(run, arguments, complaint):
 def test_check_says_that_nothing_is_wrong(run):
     status, output, complaints = run("check", *sorted(RULES.glob("*.yaml")))
     assert (status, complaints) == (0, "")
-    assert output.endswith("policies checked, no error found\n")
+    assert output.endswith("policies checked: 0 errors, 0 warnings\n")
 
 
 def test_check_prints_every_problem_with_its_place(run, tmp_path):
     policy = tmp_path / "bad.yaml"
     policy.write_text("policy: bad\ndefault: alow\nrules:\n  - rule: r\n    when: {protocl: dns}\n    action: drop\n")
     status, output, complaints = run("check", policy)
-    assert (status, output) == (2, "")
+    assert (status, output) == (2, "1 policy checked: 2 errors, 0 warnings\n")
     assert complaints.splitlines() == [
         f'{policy}:2:10: error: default: found "alow", expected pass, drop, reset or reject',
         f'{policy}:5:12: error: "protocl" is not a field of a condition; did you mean "protocol"?',
@@ -77,7 +77,7 @@ def test_check_prints_every_problem_with_its_place(run, tmp_path):
 @pytest.mark.parametrize("command", [["check"], ["run"], ["replay", CAPTURES / "openvpn-udp.pcap", "--policy"]])
 def test_policy_that_is_not_there_is_named(run, command):
     status, output, complaints = run(*command, "none.yaml")
-    assert (status, output) == (2, "")
+    assert (status, output) == (2, "1 policy checked: 1 error, 0 warnings\n" if command == ["check"] else "")
     assert complaints == "none.yaml:1:1: error: cannot read none.yaml: No such file or directory\n"
 
 

@@ -210,9 +210,7 @@ class _Linter:
         for name in self._outline.lists:
             if name not in self._outline.list_uses:
                 text = f"list {quoted(name)}: no condition uses it"
-                yield Finding(
-                    self._outline.place("lists", name), "list-unused", text, frozenset({("list", name)})
-                )
+                yield Finding(self._outline.place("lists", name), "list-unused", text, frozenset({("list", name)}))
         for name in self._policy.clients:
             if name not in self._outline.words:
                 text = f"client group {quoted(name)}: no condition uses it"
@@ -254,7 +252,9 @@ class _Linter:
                 needs.setdefault(Feature.IPSET, rule)
         for feature, rule in needs.items():
             if probe is None:
-                yield self._of_rule(rule, "not-checked", f"{feature.value}: not checked, needs root on Linux", note=True)
+                yield self._of_rule(
+                    rule, "not-checked", f"{feature.value}: not checked, needs root on Linux", note=True
+                )
             elif (missing := probe(feature)) is not None:
                 yield self._of_rule(rule, "kernel-feature", f"{feature.value}: {missing}")
 

@@ -298,7 +298,9 @@ def _protocols(literals: Conjunction, inventory: Inventory) -> Contradiction | N
     transports, without = _narrowed(literals, "proto")
     if transports is not None and asked:
         # What no detector reports is another matter, with a warning of its own.
-        on_it = frozenset(name for name in names if not transports.isdisjoint(inventory.transports.get(name, transports)))
+        on_it = frozenset(
+            name for name in names if not transports.isdisjoint(inventory.transports.get(name, transports))
+        )
         if not on_it:
             shown = ", ".join(sorted(map(str, transports)))
             return Contradiction(f"none of the protocols it asks for is looked for on {shown}")

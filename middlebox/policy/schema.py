@@ -297,7 +297,9 @@ def _thing(path: Path) -> str:
         return "policy"
     if path[0] == "rules" and "residual" in path[:-1]:
         return "residual"
-    return {"rules": "rule", "approved": "approval", "schedules": "schedule", "waive": "waiver"}.get(str(path[0]), str(path[0]))
+    return {"rules": "rule", "approved": "approval", "schedules": "schedule", "waive": "waiver"}.get(
+        str(path[0]), str(path[0])
+    )
 
 
 def _keys(model: type[BaseModel]) -> tuple[str, ...]:
