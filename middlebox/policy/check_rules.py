@@ -5,11 +5,11 @@ Rule of this file: a key that would be ignored is an error.
 
 from collections.abc import Iterator
 from datetime import date
+from zoneinfo import ZoneInfo
 
 from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
 from middlebox.policy.values import in_zone, parse_moment, parse_timezone
 from middlebox.policy.yaml_positions import Document, Path
-from zoneinfo import ZoneInfo
 
 _BELONGS_TO = {"rate": "throttle", "probability": "sample", "then": "sample", "dns": "dns"}
 "Keys of a rule that one action takes and no other."
@@ -88,5 +88,5 @@ def _schedule(document: Document, path: Path, schedule: dict[str, object]) -> It
     except (ValueError, OverflowError):
         return  # reported with the shape
     if empty:
-        message = f"until: found {described(until)}, expected a moment after from, {described(begins)}"
+        message = f"until: found {described(until)}, expected a moment after from ({begins})"
         yield document.value_place((*path, "until")).error(message)

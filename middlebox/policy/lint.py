@@ -5,8 +5,9 @@ Rule of this file: no false alarms. A warning says what is certain, where it sta
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
+from zoneinfo import ZoneInfo
 
 from middlebox.detect.base import Detector
 from middlebox.evidence import Confidence
@@ -188,7 +189,8 @@ class _Linter:
         for name, schedule in self._policy.schedules.items():
             about = frozenset({("schedule", name)})
             if schedule.ends is not None and schedule.ends <= now:
-                text = f"schedule {quoted(name)} is over since {_day(schedule.ends)}: its rules are never in force"
+                since = _day(schedule.ends, schedule.timezone)
+                text = f"schedule {quoted(name)} is over since {since}: its rules are never in force"
                 yield Finding(self._outline.place("schedules", name), "schedule-past", text, about)
             if name not in self._outline.during:
                 text = f'schedule {quoted(name)}: no rule names it in "during"'
@@ -291,8 +293,8 @@ def _needs_the_answer(test: Test) -> bool:
     return test.field == "dns.rcode" or (test.field == "confidence" and Confidence.CONFIRMED in test.values)
 
 
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+def _day(seconds: float, timezone: str = "UTC") -> str:
+    return datetime.fromtimestamp(seconds, ZoneInfo(timezone)).strftime("%Y-%m-%d")
 
 
 def _host(value: str) -> str | None:

@@ -266,7 +266,7 @@ def _common(some: list[Network], others: list[Network]) -> list[Network]:
 
 
 def _ports(literals: Conjunction, inventory: Inventory) -> Contradiction | None:
-    transports, without = _narrowed(literals, "proto")
+    transports, _ = _narrowed(literals, "proto")
     if transports is not None and not transports:
         return Contradiction("no transport fits what it asks of proto")
     has_none = transports is not None and transports.isdisjoint(WITH_PORTS)
@@ -295,7 +295,7 @@ def _protocols(literals: Conjunction, inventory: Inventory) -> Contradiction | N
         names = names & values if holds else names - values
     if asked and not names:
         return Contradiction("no protocol fits what it asks of protocol and category")
-    transports, without = _narrowed(literals, "proto")
+    transports, _ = _narrowed(literals, "proto")
     if transports is not None and asked:
         # What no detector reports is another matter, with a warning of its own.
         on_it = frozenset(
@@ -347,8 +347,8 @@ def _approvals(literals: Conjunction, inventory: Inventory) -> Contradiction | N
 
 
 def _counts(literals: Conjunction, inventory: Inventory) -> Contradiction | None:
-    least: dict[str, float] = {}
-    below: dict[str, float] = {}
+    least: dict[str, int] = {}
+    below: dict[str, int] = {}
     for test, holds in literals:
         numbers = [value for value in test.values if isinstance(value, int) and not isinstance(value, Confidence)]
         if test.field == "confidence" or len(numbers) < len(test.values) or not numbers:

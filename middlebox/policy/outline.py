@@ -58,8 +58,9 @@ def _read(document: Document, outline: Outline, read_text: ReadText, seen: set[s
             name = item.get(key)
             if isinstance(name, str):
                 outline.places[section, name] = document.value_place((*path, key))
-            if isinstance(item.get("during"), str):
-                outline.during.add(item["during"])
+            during = item.get("during")
+            if isinstance(during, str):
+                outline.during.add(during)
             if section == "rules":
                 _note_uses(document, (*path, "when"), item.get("when"), "", str(name), outline)
     for path, _ in _items(data, "waive"):

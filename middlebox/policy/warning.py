@@ -22,7 +22,7 @@ WARNINGS = MappingProxyType(
         "kernel-feature": "An action needs what this machine lacks.",
         "dns-action-late": "A `dns` rule that can only be decided when the real answer has passed.",
         "residual-never": "A `residual` that never begins, because the rule or the policy only records.",
-        "no-home": "The policy refuses, and no `home` says for whom: a mistake hits every flow, also the gateway's own.",
+        "no-home": "The policy refuses, and no `home` says for whom: a mistake hits every flow there is.",
         "waiver-unused": "A waiver that waives nothing.",
     }
 )
