@@ -94,7 +94,7 @@ def test_a_protocol_that_nothing_recognises() -> None:
     policy = parse_policy(text, source="p.yaml", read_file=lambda name: "", fields=FIELDS)
     outline = read_outline(text, "p.yaml", lambda name: "")
     few = tuple(detector for detector in DETECTORS if "wireguard" not in detector.protocols)
-    report = lint(policy, outline, now=NOW, detectors=few, is_public_suffix=lambda name: False)
+    report = lint(policy, outline, now=NOW, detectors=few, is_public_suffix=lambda name: False, probe=missing_nothing)
     assert [each.id for each in report.findings] == ["protocol-without-detector"]
 
 
@@ -159,17 +159,17 @@ def test_waivers_narrowed_and_unused() -> None:
     assert (len(whole.waived), whole.findings) == (2, [])
     one = report(text + "waive: [{id: unreachable-rule, rule: r1, why: old}, {id: no-home, why: none}]\n")
     assert [finding.id for finding in one.findings] == ["unreachable-rule", "waiver-unused"]
-    assert (one.findings[1].place.line, one.findings[1].place.column) == (7, 52)
+    assert (one.findings[1].place.line, one.findings[1].place.column) == (7, 53)
     assert [waiver.why for _, waiver in one.waived] == ["old"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (rules("when: {}, action: throttle"), '4:31: error: action: throttle needs "rate"'),
-        (rules("when: {}, action: sample"), '4:31: error: action: sample needs "probability"'),
-        (rules("when: {}, action: dns"), '4:31: error: action: dns needs "dns"'),
-        (rules("when: {}, action: drop, rate: 1kbit/s"), '4:37: error: "rate" is for the action throttle'),
+        (rules("when: {}, action: throttle"), '4:34: error: action: throttle needs "rate"'),
+        (rules("when: {}, action: sample"), '4:34: error: action: sample needs "probability"'),
+        (rules("when: {}, action: dns"), '4:34: error: action: dns needs "dns"'),
+        (rules("when: {}, action: drop, rate: 1kbit/s"), '4:40: error: "rate" is for the action throttle'),
         (rules("when: {}, action: drop, then: drop"), '"then" is for the action sample'),
         (rules("when: {}, action: drop, dns: refused"), '"dns" is for the action dns'),
         (rules("when: {}, action: pass, residual: {scope: client, seconds: 1}"), '"residual" is for drop, reset'),

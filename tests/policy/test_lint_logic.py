@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from middlebox.evidence import Confidence
+from middlebox.policy import rule as policy_rule
 from middlebox.policy.lint_logic import Inventory, covers, never
 from middlebox.policy.match import FALSE, TRUE, compile_condition
-from middlebox.policy.rule import Approval, Condition, Operator, Test
+from middlebox.policy.rule import Approval, Condition, Operator
 from tests.policy.test_match import Seen
 from tests.toys import asks, both, either, neither, toy
 
@@ -46,7 +47,7 @@ _VALUES: dict[tuple[str, Operator], tuple[object, ...]] = {
 TESTS = st.one_of(
     *(
         st.lists(st.sampled_from(values), min_size=1, max_size=3).map(
-            lambda chosen, key=key: Test(key[0], key[1], tuple(chosen))  # type: ignore[misc]
+            lambda chosen, key=key: policy_rule.Test(key[0], key[1], tuple(chosen))  # type: ignore[misc]
         )
         for key, values in _VALUES.items()
     ),

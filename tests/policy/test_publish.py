@@ -8,6 +8,8 @@ import pytest
 from middlebox.policy.publish import GUIDE, SCHEMA_FILE, published_schema, schema_text, with_reference
 from tests.policy.test_schema import EVERYTHING, SHIPPED, as_json
 
+GOOD = EVERYTHING.replace("tls.alpn:", "tls.version:")
+"With facts that real detectors have."
 VALIDATOR = jsonschema.Draft202012Validator(published_schema())
 BROKEN = [
     ("policy:", "polcy:"),
@@ -44,6 +46,6 @@ def test_shipped_policies_fit(path: Path) -> None:
 
 @pytest.mark.parametrize(("right", "wrong"), BROKEN)
 def test_broken_ones_do_not(right: str, wrong: str) -> None:
-    assert VALIDATOR.is_valid(as_json(EVERYTHING))
-    assert right in EVERYTHING
-    assert not VALIDATOR.is_valid(as_json(EVERYTHING.replace(right, wrong)))
+    assert VALIDATOR.is_valid(as_json(GOOD))
+    assert right in GOOD
+    assert not VALIDATOR.is_valid(as_json(GOOD.replace(right, wrong)))
