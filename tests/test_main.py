@@ -116,3 +116,17 @@ def test_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m middlebox protocols --format jsonl | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_warns_and_fails_only_when_it_shall_be_strict(run, tmp_path):
+    policy = tmp_path / "p.yaml"
+    policy.write_text("policy: p\ndefault: drop\nlists: {l: [a.example]}\nwaive: [{id: list-unused, why: Later.}]\n")
+    warning = (
+        f'{policy}:1:1: warning: the policy refuses, and no "home" says for whose clients: '
+        "a mistake would hit every flow [no-home]\n"
+    )
+    waived = f'{policy}:3:9: waived: list "l": no condition uses it [list-unused]: Later.\n'
+    summary = "1 policy checked: 0 errors, 1 warning (1 waived)\n"
+    assert run("check", policy) == (0, summary, warning)
+    assert run("check", "--strict", policy) == (1, summary, warning)
+    assert run("check", "--show-waived", policy) == (0, summary, warning + waived)
