@@ -15,7 +15,7 @@ ORDINARY ?= build/ordinary
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab accuracy ordinary models clean
+.PHONY: help install format check docs test test-fast lab accuracy ordinary models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: install ## Format, lint, types, import contracts, shipped policies
 	$(RUN)/mypy
 	$(RUN)/pytest -q tests/test_import_contracts.py
 	$(RUN)/middlebox check rules/*.yaml
+
+docs: install ## Write what is made from the code: policy.schema.json, the reference in docs/policy.md
+	$(RUN)/python -m middlebox.policy.publish
 
 test-fast: install ## Tests that need no root and no network: seconds
 	$(RUN)/pytest -q -m 'not kernel and not lab and not docker'
