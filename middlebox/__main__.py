@@ -139,7 +139,7 @@ def check(policies: Annotated[list[Path], typer.Argument(metavar="POLICY...", he
 
 
 @app.command("test")
-def test_rules(
+def run_rule_tests(
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATH...", help="Files, or folders to search.", show_default="rules/")
     ] = None,

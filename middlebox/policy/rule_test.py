@@ -20,9 +20,8 @@ from middlebox.policy.fields import Kind, known_fields
 from middlebox.policy.load import load_policy
 from middlebox.policy.problem import PolicyError, Problem, described, listed, quoted, suggestion
 from middlebox.policy.rule import Policy, Rule
-from middlebox.policy.schema import NAME_PATTERN, OTHER_WORDS, Networks, with_quoting_hint
+from middlebox.policy.schema import OTHER_WORDS, Networks, with_quoting_hint
 from middlebox.policy.values import (
-    TRANSPORTS,
     parse_begins,
     parse_host,
     parse_port,
@@ -32,7 +31,6 @@ from middlebox.policy.values import (
     parse_word,
 )
 from middlebox.policy.yaml_positions import Document, Path, read_yaml
-from middlebox.protocols import CATEGORY_OF
 from middlebox.verdict import Action
 
 SUFFIX = ".test.yaml"
@@ -118,10 +116,6 @@ class RuleTests:
 # --- the shape of a file -------------------------------------------------------------------------
 
 
-def _moment(value: object) -> float:
-    return parse_begins(value)
-
-
 def _home(value: object) -> object:
     return [] if value == "all" else value if isinstance(value, list) else [value]
 
@@ -135,7 +129,7 @@ _NETWORKS_OR_ALL = {
     "description": "Clients' networks in place of the policy's own; all: every flow is judged.",
 }
 Home = Annotated[list[object] | None, BeforeValidator(_home), WithJsonSchema(_NETWORKS_OR_ALL)]
-Moment = Annotated[float | None, PlainValidator(_moment), WithJsonSchema({"type": "string"})]
+Moment = Annotated[float | None, PlainValidator(parse_begins), WithJsonSchema({"type": "string"})]
 Text = Annotated[str, Field(min_length=1)]
 Fields = Annotated[dict[str, object] | None, Field(min_length=1)]
 
@@ -146,7 +140,9 @@ class ExpectFile(_Strict):
     action: Literal["pass", "drop", "reset", "reject", "throttle", "sample", "dns", "log"] = Field(
         description="The action of the rule under test: it must act. Any other: it must not, and this happens instead."
     )
-    rule: str | None = Field(default=None, description="The rule that must decide; default: none of them; undecided: none yet.")
+    rule: str | None = Field(
+        default=None, description="The rule that must decide; default: none of them; undecided: none yet."
+    )
     by_packet: int | None = Field(default=None, ge=1, description="The decision falls on this packet or before.")
     flows: int | None = Field(default=None, ge=1, description="So many flows, not more and not fewer.")
 
@@ -166,7 +162,7 @@ class CaseFile(_Strict):
     because: str = Field(default="", description="Why it is missed.")
 
 
-class TestFile(_Strict):
+class RuleTestFile(_Strict):
     """Tests of the rules of one policy."""
 
     policy: str | None = Field(default=None, description="The policy file; left out: the one of the same name.")
@@ -223,7 +219,7 @@ class _Reading:
         policy = self._policy(document.data)
         cases = []
         if policy is not None:
-            if isinstance(shape, TestFile):
+            if isinstance(shape, RuleTestFile):
                 cases = [self._case(index, case, shape, policy) for index, case in enumerate(shape.cases)]
             else:
                 self._check_rules_only(document.data, policy)
@@ -234,9 +230,9 @@ class _Reading:
             raise PolicyError(problems)
         return RuleTests(document.file, policy, tuple(case for case in cases if case is not None))
 
-    def _shape(self) -> TestFile | None:
+    def _shape(self) -> RuleTestFile | None:
         try:
-            return TestFile.model_validate(self._document.data)
+            return RuleTestFile.model_validate(self._document.data)
         except ValidationError as error:
             self._problems += [_problem(details, self._document) for details in error.errors(include_url=False)]
             return None
@@ -272,7 +268,7 @@ class _Reading:
             self._refuse(path, f"rule: {quoted(name)} is not a rule of the policy {policy.name}{hint}")
         return rules.get(name)
 
-    def _case(self, index: int, shape: CaseFile, file: TestFile, policy: Policy) -> Case | None:
+    def _case(self, index: int, shape: CaseFile, file: RuleTestFile, policy: Policy) -> Case | None:
         path: Path = ("cases", index)
         place = self._document.value_place(path)
         if shape.capture is not None and shape.given is not None:
@@ -403,7 +399,7 @@ def _field_value(kind: Kind, value: object, policy: Policy) -> object:
 
 
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "rule test": tuple(TestFile.model_fields),
+    "rule test": tuple(RuleTestFile.model_fields),
     "case": tuple(CaseFile.model_fields),
     "expectation": tuple(ExpectFile.model_fields),
 }
@@ -456,40 +452,3 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
         return place.error(f"{label}: {with_quoting_hint(str(context['error']), found, place.written)}")
     message = f"found {described(found)}, expected {_EXPECTED.get(kind, details['msg'])}"
     return place.error(f"{label}: {with_quoting_hint(message, found, place.written)}")
-
-
-# --- for editors ---------------------------------------------------------------------------------
-
-
-_FIELD_SCHEMAS: Mapping[Kind, dict[str, object]] = {
-    Kind.PORT: {"type": "integer", "minimum": 0, "maximum": 65535},
-    Kind.TRANSPORT: {"enum": [*TRANSPORTS, *map(str.lower, TRANSPORTS)]},
-    Kind.PROTOCOL: {"enum": sorted(CATEGORY_OF)},
-    Kind.CONFIDENCE: {"enum": [level.word for level in Confidence]},
-    Kind.APPROVED: {"type": ["boolean", "string"]},
-    Kind.FACT: {"type": ["string", "integer", "boolean", "array"]},
-}
-
-
-def rule_test_schema() -> dict[str, object]:
-    """A JSON Schema of rule test files: `middlebox/ruletest.schema.json` is this, and a test holds it to that."""
-    schema = TestFile.model_json_schema()
-    schema["$defs"]["Flow"] = {
-        "type": "object",
-        "properties": {
-            name: _FIELD_SCHEMAS.get(kind, {"type": "string"})
-            for name, kind in known_fields(DETECTORS).items()
-            if kind in (*GIVEN_KINDS, Kind.FACT)
-        },
-        "additionalProperties": False,
-        "minProperties": 1,
-    }
-    case = schema["$defs"]["CaseFile"]
-    for key in ("given", "flow"):
-        case["properties"][key] = {
-            "$ref": "#/$defs/Flow",
-            "description": CaseFile.model_fields[key].description,
-        }
-    case["oneOf"] = [{"required": ["capture"]}, {"required": ["given"]}]
-    schema["$defs"]["ExpectFile"]["properties"]["rule"]["pattern"] = NAME_PATTERN
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -15,7 +15,7 @@ from middlebox.evidence import Confidence
 from middlebox.flow import Flow
 from middlebox.packet import TCP, TRANSPORT_NAMES, Packet, decode
 from middlebox.policy.fields import SERVER_NAME_FACTS
-from middlebox.policy.match import Matcher, in_networks
+from middlebox.policy.match import Matcher
 from middlebox.policy.problem import PolicyError, Problem, Severity, suggestion
 from middlebox.policy.rule import Policy
 from middlebox.policy.rule_test import DEFAULT, SUFFIX, UNDECIDED, Case, RuleTests, load_rule_tests
@@ -31,6 +31,10 @@ _CLIENT_PORT, _SERVER_PORT = 40_000, 443
 _NUMBERS = {name: number for number, name in TRANSPORT_NAMES.items()}
 _SHOWN_FLOWS = 3
 "Flows that a message describes."
+
+
+OUTSIDE = "outside home"
+"Neither end of the flow is in the policy's home: no rule was asked."
 
 
 class Result(StrEnum):
@@ -61,7 +65,7 @@ class Observed:
     rule: str | None
     "The rule that did; None: the default, or nothing was ever decided."
     decider: str
-    "The rule, `default` or `undecided`."
+    "Its name, or why there is none: `default`, `undecided` or OUTSIDE."
     acted: Mapping[str, int | None]
     "Every rule that acted on it, log rules included, with the packet on which it did."
     title: str
@@ -206,11 +210,20 @@ def _observed(event: Event, policy: Policy, acted: Mapping[str, int | None]) -> 
     return Observed(
         action=action,
         rule=rule,
+        decider=rule or _without_rule(policy, fields, undecided=about["by_packet"] is None),
         acted=only_noted if rule is None else {**only_noted, rule: about["by_packet"]},
         title=_title(fields),
         near_misses=[f"{miss['rule']}: {miss['because']}" for miss in about["near_misses"]],
         fields=fields,
     )
+
+
+def _without_rule(policy: Policy, fields: Mapping[str, object], *, undecided: bool) -> str:
+    """Why no rule decided a flow."""
+    ends = fields["src_ip"], fields["dest_ip"]
+    if policy.home and not any(end in network for end in ends for network in policy.home):
+        return OUTSIDE
+    return UNDECIDED if undecided else DEFAULT
 
 
 def _flat(event: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -231,11 +244,16 @@ def given_flow(given: Mapping[str, object], policy: Policy, at: float | None) ->
     flow = _made_up(given, policy)
     matcher = Matcher(policy)
     matcher.activate(at if at is not None else 0.0)
-    in_home = in_networks(policy.home) if policy.home else None
-    title = _title({**given, "src_ip": ip_address(flow.client), "dest_ip": ip_address(flow.server),
-                    "dest_port": flow.server_port, "proto": flow.transport_name})
-    if in_home is not None and not in_home(flow.client) and not in_home(flow.server):
-        return Observed(Action.PASS, None, {}, title, ["neither end is in the policy's home"])
+    fields = {
+        **given,
+        "src_ip": ip_address(flow.client),
+        "dest_ip": ip_address(flow.server),
+        "dest_port": flow.server_port,
+        "proto": flow.transport_name,
+    }
+    decider = _without_rule(policy, fields, undecided=False)
+    if decider == OUTSIDE:
+        return Observed(Action.PASS, None, decider, {}, _title(fields))
     ruling = matcher.judge(flow)
     acted: dict[str, int | None] = {rule.name: None for rule in ruling.logged}
     if ruling.rule is not None:
@@ -243,8 +261,9 @@ def given_flow(given: Mapping[str, object], policy: Policy, at: float | None) ->
     return Observed(
         action=ruling.rule.action if ruling.rule is not None else ruling.action or Action.PASS,
         rule=ruling.rule.name if ruling.rule is not None else None,
+        decider=ruling.rule.name if ruling.rule is not None else decider,
         acted=acted,
-        title=title,
+        title=_title(fields),
         near_misses=[f"{miss['rule']}: {miss['because']}" for miss in matcher.near_misses(flow)],
     )
 
@@ -353,13 +372,16 @@ def _wish(case: Case) -> str:
 
 def _happened(flow: Observed) -> str:
     """What was done with a flow, and why."""
-    words = f"{flow.title} got {flow.action.value} by {flow.decider}"
-    words = words.replace("by undecided", "while it was still undecided")
+    by = _DECIDERS.get(flow.decider, f"by {flow.decider}") if flow.rule is None else f"by {flow.rule}"
+    words = f"{flow.title} got {flow.action.value} {by}"
     packet = flow.acted.get(flow.rule) if flow.rule is not None else None
     words += f" on packet {packet}" if packet is not None else ""
     noted = [name for name in flow.acted if name != flow.rule]
     words += f", noted by {', '.join(noted)}" if noted else ""
     return words + (f" (near miss: {'; '.join(flow.near_misses)})" if flow.near_misses else "")
+
+
+_DECIDERS = {UNDECIDED: "while it was still undecided", OUTSIDE: "because it is outside the policy's home"}
 
 
 def _title(fields: Mapping[str, object]) -> str:

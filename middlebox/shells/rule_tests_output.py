@@ -77,7 +77,9 @@ def _write(output: TextIO, record: dict[str, object]) -> None:
 
 def _print_rules(file: RuleTests, outcomes: Sequence[Outcome], output: TextIO) -> None:
     """How many cases each rule has, of which kind, and how many failed."""
-    table = Table("rule", "matches", "near misses", "known misses", "failed", title=file.policy.name, title_justify="left")
+    table = Table(
+        "rule", "matches", "near misses", "known misses", "failed", title=file.policy.name, title_justify="left"
+    )
     for rule in file.policy.rules:
         own = [outcome for outcome in outcomes if outcome.case.rule.name == rule.name]
         kinds = Counter(outcome.case.is_match for outcome in own if not outcome.case.known_miss)
