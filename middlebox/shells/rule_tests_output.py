@@ -94,4 +94,4 @@ def _summary(tests: Sequence[RuleTests], totals: Counter[Result], uncovered: int
     words = f"{policies}, {totals.total()} cases: {totals[Result.PASSED]} passed"
     words += f", {totals[Result.KNOWN_MISS]} known to be missed" if totals[Result.KNOWN_MISS] else ""
     words += f", {totals[Result.FAILED]} failed" if totals[Result.FAILED] else ""
-    return words + (f"; {uncovered} gaps in what is tested" if uncovered else "")
+    return words + (f"; {uncovered} {'gap' if uncovered == 1 else 'gaps'} in what is tested" if uncovered else "")

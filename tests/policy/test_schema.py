@@ -15,7 +15,7 @@ from middlebox.policy.schema import ApprovalFile, FailFile, PolicyFile, RuleFile
 from middlebox.verdict import Action
 
 ROOT = Path(__file__).parents[2]
-FIELDS = {**FLOW_FIELDS, "tls.sni": Kind.FACT, "tls.alpn": Kind.FACT}
+FIELDS = {**FLOW_FIELDS, "tls.sni": Kind.FACT, "tls.alpn": Kind.FACT, "dns.rrname": Kind.FACT}
 SHIPPED = sorted(set((ROOT / "rules").glob("*.yaml")) - set((ROOT / "rules").glob("*.test.yaml")))
 
 EVERYTHING = """

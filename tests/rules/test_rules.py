@@ -18,9 +18,7 @@ from middlebox.verdict import Action
 ROOT = Path(__file__).parents[2]
 TESTS = sorted((ROOT / "rules").rglob(f"*{SUFFIX}"))
 POLICIES = sorted(
-    path
-    for path in (ROOT / "rules").rglob("*.yaml")
-    if not path.name.endswith(SUFFIX) and path.parent.name != "lists"
+    path for path in (ROOT / "rules").rglob("*.yaml") if not path.name.endswith(SUFFIX) and path.parent.name != "lists"
 )
 BENIGN = sorted(path for path in (ROOT / "tests/captures/benign").iterdir() if path.suffix != ".yaml")
 

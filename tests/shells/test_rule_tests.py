@@ -62,8 +62,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
          "expected pass by default; unknown (TCP) to 203.0.113.20 port 9 got pass by rest"),
         ("rule: block-vpn, capture: wireguard-psk.pcap, flow: {dest_port: 1}, expect: {action: drop}, known_miss: true, "
          "because: nothing selected proves nothing",
-         "no flow of the capture is what `flow` asks for; there is unknown (IPV6-ICMP) to ff02::16; wireguard confirmed "
-         "(UDP) to 198.51.100.2 port 51820"),
+         "no flow of the capture is what `flow` asks for; there is wireguard confirmed (UDP) to 198.51.100.2 "
+         "port 51820; icmp confirmed (IPV6-ICMP) to ff02::16"),
         ("rule: later, at: 2029-12-31T23:59:59, given: {protocol: dns}, expect: {action: pass}", None),
         ("rule: later, at: 2030-01-01, given: {protocol: dns}, expect: {action: reject}", None),
         ("rule: later, at: 2030-01-01, capture: benign/dns-udp.pcap, expect: {action: reject}", None),
@@ -99,7 +99,7 @@ def test_a_rule_without_a_near_miss_is_named_and_fails_strictly(run) -> None:
     assert run(*COVERED)[:2] == (
         0,
         "p.test.yaml:1:1: warning: rest has no case that is a near miss\n"
-        "1 policy, 7 cases: 7 passed; 1 gaps in what is tested\n",
+        "1 policy, 7 cases: 7 passed; 1 gap in what is tested\n",
     )
     status, output, _ = run(*COVERED, options=("--strict",))
     assert (status, "failed: rest has no case that is a near miss" in output) == (1, True)
