@@ -29,8 +29,8 @@ LISTED = frozenset({
 "What default-deny lets out by name. Everything else it refuses: that is what it is for."
 
 REFUSED_BY_DESIGN = frozenset({
-    "dot", "dtls", "ftp", "fully-encrypted", "git", "mqtt", "nats", "postgresql", "rdp", "rsync", "rtp", "unknown", "utp",
-    "vnc",
+    "dot", "dtls", "ftp", "fully-encrypted", "git", "mqtt", "nats", "postgresql", "rdp", "rsync", "rtp", "unknown",
+    "utp", "vnc",
 })  # fmt: skip
 "Ordinary protocols among the captures that default-deny does not list. Whoever uses one of them adds it to the rule."
 
