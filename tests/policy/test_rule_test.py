@@ -72,7 +72,7 @@ def test_everything_that_can_be_written_is_read() -> None:
     assert second.policy is not None
     assert (first.policy.home, [str(network) for network in second.policy.home]) == ((), ["192.0.2.0/24"])
     assert (first.is_match, second.is_match) == (True, False)
-    assert (second.capture, second.known_miss, second.location) == ("c.pcap", True, "p.test.yaml:9:5")
+    assert (second.capture, second.known_miss, second.location) == ("c.pcap", True, "p.test.yaml:10:5")
 
 
 CASE = "cases:\n  - {{name: n, rule: block-vpn, given: {{protocol: ipsec}}, expect: {{action: drop}}{}}}\n"
