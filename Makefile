@@ -34,12 +34,13 @@ format: install ## Format the code
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-check: install ## Format, lint, types, import contracts, shipped policies
+check: install ## Format, lint, types, import contracts, shipped policies and their tests
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/pytest -q tests/test_import_contracts.py
-	$(RUN)/middlebox check rules/*.yaml
+	$(RUN)/middlebox check $(filter-out %.test.yaml,$(wildcard rules/*.yaml))
+	$(RUN)/middlebox test --strict rules/
 
 docs: install ## Write what is made from the code: policy.schema.json, the reference in docs/policy.md
 	$(RUN)/python -m middlebox.policy.publish

@@ -292,6 +292,32 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command("test")
+def run_rule_tests(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Files, or folders to search.", show_default="rules/")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every case, and a table of the rules.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Rules without a match or a near miss fail.")] = False,
+    output: Annotated[Format, typer.Option("--format", help="Lines for people, or JSON lines.")] = Format.TABLE,
+) -> None:
+    """Run the rule tests (*.test.yaml) beside the policies."""
+    from middlebox.shells.rule_tests import load_all
+    from middlebox.shells.rule_tests_output import print_rule_tests
+
+    tests, problems = load_all(paths or [Path("rules")])
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    with _reader_may_leave():
+        all_passed = print_rule_tests(
+            tests, jsonl=output is Format.JSONL, verbose=verbose, strict=strict, output=sys.stdout
+        )
+    if problems:
+        raise typer.Exit(BAD_INPUT)
+    if not all_passed:
+        raise typer.Exit(1)
+
+
 @app.command()
 def protocols(output: Annotated[Format, typer.Option("--format", help="Table or JSON lines.")] = Format.TABLE) -> None:
     """List every protocol name, and what recognises it."""
