@@ -11,7 +11,15 @@ import yaml
 from middlebox.policy.fields import FLOW_FIELDS, Kind
 from middlebox.policy.load import parse_policy
 from middlebox.policy.rule import Operator
-from middlebox.policy.schema import ApprovalFile, FailFile, PolicyFile, RuleFile, json_schema
+from middlebox.policy.schema import (
+    ApprovalFile,
+    FailFile,
+    PolicyFile,
+    ResidualFile,
+    RuleFile,
+    ScheduleFile,
+    json_schema,
+)
 from middlebox.verdict import Action
 
 ROOT = Path(__file__).parents[2]
@@ -89,8 +97,8 @@ def test_what_the_loader_refuses_does_not_fit_the_json_schema(text: str) -> None
 def test_the_readme_names_every_field_operator_and_action() -> None:
     readme = (ROOT / "rules/README.md").read_text()
     named = set(re.findall(r"`([^`\n]+)`", readme))
-    models = (PolicyFile, RuleFile, ApprovalFile, FailFile)
-    words = [name for model in models for name in model.model_fields]
+    models = (PolicyFile, RuleFile, ApprovalFile, FailFile, ScheduleFile, ResidualFile)
+    words = [field.alias or name for model in models for name, field in model.model_fields.items()]
     words += [*FLOW_FIELDS, *(operator.value for operator in Operator), *(action.value for action in Action)]
     assert [word for word in words if word not in named] == []
 
