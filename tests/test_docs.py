@@ -9,6 +9,7 @@ from middlebox.detect import DETECTORS
 from middlebox.lab.scenario import load_scenario
 from middlebox.policy.fields import known_fields
 from middlebox.policy.load import parse_policy
+from middlebox.policy.rule_test import load_rule_tests
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in ROOT.glob("**/*.md") if not {".venv", "build"} & set(path.parts))
@@ -26,7 +27,12 @@ def test_there_are_documents_with_examples():
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_is_valid(example, tmp_path):
-    if "\nscenario:" in example:
+    if "\ncases:" in example:
+        path = tmp_path / "approved-vpn-only.test.yaml"
+        path.write_text(example.replace("../tests/", f"{ROOT}/tests/"))
+        (tmp_path / "approved-vpn-only.yaml").write_text((ROOT / "rules" / "approved-vpn-only.yaml").read_text())
+        assert load_rule_tests(path).cases
+    elif "\nscenario:" in example:
         path = tmp_path / "example.yaml"
         path.write_text(example)
         assert load_scenario(path).steps

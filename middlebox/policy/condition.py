@@ -7,13 +7,15 @@ type or an empty list would otherwise be a rule that never matches, and nobody w
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from middlebox.detect import DETECTORS
 from middlebox.evidence import Confidence
 from middlebox.policy.fields import OPERATORS, SERVER_NAME_FACTS, Kind
 from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
-from middlebox.policy.rule import All, Any, Condition, Not, Operator, Test
+from middlebox.policy.rule import All, Any, Condition, HostScore, Network, Not, Operator, Test
 from middlebox.policy.schema import with_quoting_hint
 from middlebox.policy.values import (
     parse_category,
+    parse_count,
     parse_host,
     parse_network,
     parse_port,
@@ -29,6 +31,9 @@ BRANCHES = ("any", "all", "not")
 
 HOST_FIELDS = frozenset({"server_name", *SERVER_NAME_FACTS})
 "Fields whose values are host names, which have no upper case."
+
+MAX_SCORED_FLOWS = 256
+"Ours: flows to a server that a `host_score` looks back at. Wails et al. (NDSS 2024, section VI) needed 38."
 
 MAX_LIST_PROBLEMS = 20
 "Wrong entries shown of one list: a list of the wrong kind would otherwise bury every other message."
@@ -61,12 +66,14 @@ class ConditionReader:
         fields: Mapping[str, Kind],
         approvals: Collection[str],
         lists: Lists,
+        clients: Mapping[str, tuple[Network, ...]],
         problems: list[Problem],
     ) -> None:
         self._document = document
         self._fields = fields
         self._approvals = tuple(dict.fromkeys(approvals))
         self._lists = lists
+        self._clients = clients
         self._problems = problems
 
     def read(self, value: object, path: Path) -> Condition:
@@ -128,8 +135,42 @@ class ConditionReader:
             message = f"{name}: found the operator {quoted(word)}, expected {listed(words)}{suggestion(word, words)}"
             self._problems.append(self._document.key_place(path).error(message))
             return nothing
+        if kind is Kind.HOST_SCORE:
+            return self._host_score(value, path)
         values = self._values(name, operator, kind, value, path)
+        if kind is Kind.CLIENT:
+            networks = tuple(network for group in values for network in self._clients.get(str(group), ()))
+            return Test("src_ip", Operator.CIDR, networks, f"{key}: {_written(value)}")
+        name = name.removeprefix("middlebox.")
         return Test(name, operator, values, f"{key}: {_written(value)}")
+
+    def _host_score(self, value: object, path: Path) -> Condition:
+        """`host_score: {protocol: [obfs4], confidence: probable, flows: 14, of: 38}`."""
+        keys = ("protocol", "confidence", "flows", "of")
+        if not isinstance(value, dict) or set(value) != set(keys):
+            found = described(value) if not isinstance(value, dict) else f"a mapping of {', '.join(map(str, value))}"
+            self._refuse(path, f"host_score: found {found}, expected {Kind.HOST_SCORE.value.partition(': ')[2]}")
+            return All(())
+        protocols = self._values("protocol", Operator.IN, Kind.PROTOCOL, value["protocol"], (*path, "protocol"))
+        levels = self._values("confidence", Operator.IN, Kind.CONFIDENCE, value["confidence"], (*path, "confidence"))
+        numbers = {}
+        for key in ("flows", "of"):
+            number = value[key]
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_SCORED_FLOWS:
+                message = f"{key}: found {described(number)}, expected a whole number from 1 to {MAX_SCORED_FLOWS}"
+                self._refuse((*path, key), message)
+            else:
+                numbers[key] = number
+        if len(numbers) == 2 and numbers["flows"] > numbers["of"]:
+            self._refuse(
+                (*path, "flows"), f"flows: found {numbers['flows']}, expected at most the {numbers['of']} of them"
+            )
+        if not protocols or not levels or len(numbers) != 2:
+            return All(())
+        level = levels[0]
+        assert isinstance(level, Confidence)
+        score = HostScore(frozenset(map(str, protocols)), level, numbers["flows"], numbers["of"])
+        return Test("host_score", Operator.IN, (score,), f"host_score: {_written(value)}")
 
     def _unknown_field(self, name: str) -> str:
         nested = [field for field in self._fields if field.startswith(f"{name}.")]
@@ -148,7 +189,13 @@ class ConditionReader:
 
     def _item(self, name: str, kind: Kind, parse: Parse, value: object, path: Path) -> Iterator[object]:
         """One value, or those of the list it names."""
-        if isinstance(value, dict) and kind not in (Kind.CONFIDENCE, Kind.APPROVED):
+        if isinstance(value, dict) and kind not in (
+            Kind.CONFIDENCE,
+            Kind.APPROVED,
+            Kind.CLIENT,
+            Kind.COUNT,
+            Kind.DETECTOR,
+        ):
             yield from self._from_list(name, kind, parse, value, path)
             return
         place = self._document.value_place(path)
@@ -205,6 +252,14 @@ class ConditionReader:
                 return _parse_confidence
             case Kind.APPROVED:
                 return self._parse_approval
+            case Kind.CLIENT:
+                return self._parse_client
+            case Kind.COUNT:
+                return parse_count
+            case Kind.DETECTOR:
+                return _parse_detector
+            case Kind.HOST_SCORE:
+                raise AssertionError("read as a whole")
             case Kind.TEXT | Kind.FACT:
                 return _text_parser(name, operator, kind)
 
@@ -213,6 +268,10 @@ class ConditionReader:
             return value
         expected = f"true, false or the name of an approval ({', '.join(self._approvals) or 'this policy has none'})"
         return parse_word(value, self._approvals, expected)
+
+    def _parse_client(self, value: object) -> str:
+        known = ", ".join(self._clients) or 'this policy has no "clients"'
+        return parse_word(value, self._clients, f"the name of a client group ({known})")
 
     def _refuse(self, path: Path, message: str) -> None:
         self._problems.append(self._document.value_place(path).error(message))
@@ -228,6 +287,10 @@ def _text_parser(name: str, operator: Operator, kind: Kind) -> Parse:
     if kind is Kind.FACT and operator is Operator.IN:
         return _parse_fact
     return parse_text
+
+
+def _parse_detector(value: object) -> str:
+    return parse_word(value, sorted(kind.name for kind in DETECTORS), "the name of a detector")
 
 
 def _parse_fact(value: object) -> object:

@@ -5,7 +5,7 @@ conditions the matcher uses, as they are true at one moment.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ from middlebox.flow import Flow
 from middlebox.policy.approval import Approvals
 from middlebox.policy.fields import SERVER_NAME_FACTS
 from middlebox.policy.match import FALSE, TRUE, Matcher, Tree, evaluate, found_value, in_networks
-from middlebox.policy.rule import All, Any, Approval, Mode, Not, Operator, Policy, Rule, Schedule, Test
+from middlebox.policy.rule import All, Any, Mode, Not, Operator, Policy, Rule, Schedule, Test
 from middlebox.policy.schedule import is_open, next_edge
 from middlebox.protocols import CATEGORY_OF
 from middlebox.verdict import Action, Verdict
@@ -387,48 +387,11 @@ def _approvals(flow: Flow, policy: Policy, approvals: Approvals, at: float) -> I
     if flow.approved is not None:
         yield f"{flow.approved} covers it"
         return
-    others = 0
-    for approval in policy.approvals:
-        if approval.protocol != flow.protocol:
-            others += 1
-            continue
-        yield f"{approval.name} does not cover it: {'; '.join(_why_not(approval, flow, approvals, at))}"
+    yield from (miss.sentence for miss in approvals.explain(flow, at))
+    others = sum(approval.protocol != flow.protocol for approval in policy.approvals)
     if others and CATEGORY_OF[flow.protocol] in _APPROVABLE:
         are = "is for another protocol" if others == 1 else "are for other protocols"
         yield f"{_many(others, 'approval')} {are} than {flow.protocol}"
-
-
-def _why_not(approval: Approval, flow: Flow, approvals: Approvals, at: float) -> Sequence[str]:
-    """Why an approval of its protocol does not cover a flow: what `Approvals` says, else what can be read off it."""
-    # `Approvals.explain` knows the proofs; without it, what the approval itself says is all there is.
-    told: Callable[[Approval, Flow, float], Sequence[str]] | None = getattr(approvals, "explain", None)
-    if told is not None:
-        return told(approval, flow, at)
-    reasons = []
-    if flow.confidence is not Confidence.CONFIRMED:
-        level = "not known" if flow.confidence is None else f"only {flow.confidence.word}"
-        reasons.append(f"nothing is approved before its protocol is confirmed, and {flow.protocol} is {level}")
-    if approval.until is not None and at > approval.until:
-        reasons.append(f"it expired {_moment(approval.until)}")
-    if approval.begins is not None and at < approval.begins:
-        reasons.append(f"it begins only {_moment(approval.begins)}")
-    if approval.server and not any(in_networks(approval.server)(end) for end in (flow.server, flow.client)):
-        networks = ", ".join(map(_network, approval.server[:VALUES_SHOWN]))
-        reasons.append(f"it is for the server {networks}, and this one is {ip_address(flow.server)}")
-    if approval.public_keys:
-        if any(proof.answered for proof in flow.proofs):
-            reasons.append("the handshake is for another public key, unless one of the other reasons says why")
-        elif flow.proofs:
-            reasons.append("a handshake was seen, and no server answered it")
-        else:
-            reasons.append("no handshake was seen that shows for which public key the tunnel is")
-        if len(reasons) > 1:
-            reasons = [reason.partition(", unless")[0] for reason in reasons]
-    return reasons or ["it asks for a proof that was not seen"]
-
-
-def _network(network: object) -> str:
-    return str(network).removesuffix("/32").removesuffix("/128")
 
 
 # --- what would have changed it ---------------------------------------------------------------------

@@ -23,6 +23,10 @@ class Kind(Enum):
     APPROVED = "true, false or the name of an approval"
     TEXT = "a text"
     FACT = "a text or a number"
+    CLIENT = "the name of a client group of this policy"
+    COUNT = "a whole number, or a size such as 10MB"
+    DETECTOR = "the name of a detector that gave evidence"
+    HOST_SCORE = "what was seen of the server before: {protocol: ..., confidence: ..., flows: K, of: M}"
 
 
 OPERATORS: Mapping[Kind, tuple[Operator, ...]] = {
@@ -35,11 +39,31 @@ OPERATORS: Mapping[Kind, tuple[Operator, ...]] = {
     Kind.APPROVED: (Operator.IN,),
     Kind.TEXT: (Operator.IN, Operator.DOMAIN, Operator.ENDSWITH, Operator.STARTSWITH, Operator.CONTAINS),
     Kind.FACT: (Operator.IN, Operator.DOMAIN, Operator.ENDSWITH, Operator.STARTSWITH, Operator.CONTAINS),
+    Kind.CLIENT: (Operator.IN,),
+    Kind.COUNT: (Operator.AT_LEAST, Operator.BELOW),
+    Kind.DETECTOR: (Operator.IN,),
+    Kind.HOST_SCORE: (Operator.IN,),
 }
 "Allowed operators by kind; the first is what a field without `|` means."
 
 SERVER_NAME_FACTS = ("tls.sni", "quic.sni", "http.hostname")
 "The facts behind `server_name`: whichever of them the flow shows."
+
+COUNT_FIELDS: Mapping[str, str] = {
+    "flow.pkts_toserver": "packets_to_server",
+    "flow.pkts_toclient": "packets_to_client",
+    "flow.bytes_toserver": "bytes_to_server",
+    "flow.bytes_toclient": "bytes_to_client",
+}
+"What was counted of a flow so far, and the flow's attribute for it. Bytes are those of IP packets."
+
+_JUDGED_FIELDS: Mapping[str, Kind] = {
+    "protocol": Kind.PROTOCOL,
+    "category": Kind.CATEGORY,
+    "confidence": Kind.CONFIDENCE,
+    "approved": Kind.APPROVED,
+}
+"Events have these in their object `middlebox`; both spellings mean the same."
 
 FLOW_FIELDS: Mapping[str, Kind] = {
     "src_ip": Kind.ADDRESS,
@@ -47,12 +71,14 @@ FLOW_FIELDS: Mapping[str, Kind] = {
     "dest_ip": Kind.ADDRESS,
     "dest_port": Kind.PORT,
     "proto": Kind.TRANSPORT,
-    "protocol": Kind.PROTOCOL,
     "app_proto": Kind.PROTOCOL,
-    "category": Kind.CATEGORY,
-    "confidence": Kind.CONFIDENCE,
-    "approved": Kind.APPROVED,
+    **_JUDGED_FIELDS,
     "server_name": Kind.TEXT,
+    "client": Kind.CLIENT,
+    "detector": Kind.DETECTOR,
+    "host_score": Kind.HOST_SCORE,
+    **dict.fromkeys(COUNT_FIELDS, Kind.COUNT),
+    **{f"middlebox.{name}": kind for name, kind in _JUDGED_FIELDS.items()},
 }
 "Fields that do not come from one detector's facts."
 

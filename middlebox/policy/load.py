@@ -24,6 +24,7 @@ from middlebox.policy.rule import (
     Condition,
     FailurePolicy,
     Mode,
+    Network,
     Policy,
     Residual,
     ResidualScope,
@@ -32,7 +33,7 @@ from middlebox.policy.rule import (
     Waiver,
 )
 from middlebox.policy.schema import ApprovalFile, PolicyFile, ScheduleFile, WaiverFile, validate
-from middlebox.policy.values import WEEKDAYS, in_zone
+from middlebox.policy.values import WEEKDAYS, in_zone, parse_network
 from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
 from middlebox.verdict import Action, Verdict
 
@@ -283,9 +284,26 @@ class _Reading:
         """The condition of every rule that has one."""
         names = [name for _, item in self._items("approved") if isinstance(name := item.get("name"), str)]
         reader = ConditionReader(
-            self._document, fields=self._fields, approvals=names, lists=lists, problems=self._problems
+            self._document,
+            fields=self._fields,
+            approvals=names,
+            lists=lists,
+            clients=self._clients(),
+            problems=self._problems,
         )
         return [reader.read(item["when"], (*path, "when")) for path, item in self._items("rules") if "when" in item]
+
+    def _clients(self) -> dict[str, tuple[Network, ...]]:
+        """The client groups; those with a mistake, which has been reported, are empty."""
+        assert isinstance(self._document.data, dict)
+        groups = self._document.data.get("clients")
+        found: dict[str, tuple[Network, ...]] = {}
+        for name, networks in groups.items() if isinstance(groups, dict) else ():
+            try:
+                found[name] = tuple(map(parse_network, networks if isinstance(networks, list) else [networks]))
+            except ValueError:
+                found[name] = ()
+        return found
 
     def _assembled(
         self, shape: PolicyFile, conditions: list[Condition], keys: Mapping[tuple[int, str], bytes]

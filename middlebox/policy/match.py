@@ -9,11 +9,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from operator import attrgetter
 from typing import Protocol
 
 from middlebox.evidence import Confidence, Proof
 from middlebox.policy.approval import Approvals
-from middlebox.policy.fields import SERVER_NAME_FACTS
+from middlebox.policy.fields import COUNT_FIELDS, SERVER_NAME_FACTS
 from middlebox.policy.rule import All, Any, Condition, HostScore, Network, Not, Operator, Policy, Rule, Test
 from middlebox.policy.rule_index import RuleIndex
 from middlebox.policy.schedule import is_open, next_edge
@@ -28,6 +29,11 @@ NEAR_MISS_RULES = 64
 
 class Pending(Protocol):
     """What a test needs to know of a detector that has not finished: what its class declares."""
+
+    @property
+    def name(self) -> str:
+        """The detector's name."""
+        ...
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -45,6 +51,15 @@ class Pending(Protocol):
         ...
 
 
+class Sighting(Protocol):
+    """One piece of evidence."""
+
+    @property
+    def detector(self) -> str:
+        """Who gave it."""
+        ...
+
+
 class Subject(Protocol):
     """What rules look at. A `Flow` is one."""
 
@@ -58,6 +73,15 @@ class Subject(Protocol):
     facts: dict[str, object]
     approved: str | None
     proofs: list[Proof]
+
+    @property
+    def sightings(self) -> Sequence[Sighting]:
+        """The evidence given so far."""
+        ...
+
+    def host_score(self, score: HostScore) -> bool:
+        """Whether enough of the last flows to the same server and port fitted."""
+        ...
 
     @property
     def transport_name(self) -> str:
@@ -109,7 +133,14 @@ class Matcher:
             for rule in policy.rules
         )
         "Whether each DNS query is judged for itself: several names may be asked for in one flow."
-        self.count_thresholds: frozenset[tuple[str, int]] = frozenset()
+        self.count_thresholds = frozenset(
+            (test.field, value)
+            for rule in policy.rules
+            for test in tests_of(rule.when)
+            if test.field in COUNT_FIELDS
+            for value in test.values
+            if isinstance(value, int)
+        )
         "Counts at which a flow must be judged again: field and number."
         self.activate(float("-inf"))
 
@@ -319,10 +350,29 @@ def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool, 
             return _confidence_check(min(value for value in test.values if isinstance(value, Confidence)))
         case "approved":
             return _approved_check(frozenset(test.values), approvable)
+        case "detector":
+            wanted = frozenset(map(str, test.values))
+            return lambda flow: _evidence_check(flow, wanted)
+        case "host_score":
+            scores = [value for value in test.values if isinstance(value, HostScore)]
+            return lambda flow: TRUE if any(flow.host_score(score) for score in scores) else FALSE
+        case count if count in COUNT_FIELDS:
+            count_of = attrgetter(COUNT_FIELDS[count])
+            number = min(value for value in test.values if isinstance(value, int))
+            if test.operator is Operator.BELOW:
+                return lambda flow: TRUE if count_of(flow) < number else FALSE
+            return lambda flow: TRUE if count_of(flow) >= number else FALSE
         case "server_name":
             return _fact_check(SERVER_NAME_FACTS, _text_predicate(test))
         case fact:
             return _fact_check((fact,), _text_predicate(test))
+
+
+def _evidence_check(flow: Subject, wanted: frozenset[str]) -> int:
+    """Whether one of these detectors has given evidence."""
+    if any(sighting.detector in wanted for sighting in flow.sightings):
+        return TRUE
+    return UNKNOWN if any(detector.name in wanted for detector in flow.pending) else FALSE
 
 
 def _protocol_check(names: frozenset[str], least: Confidence, *, final: bool) -> Check:
@@ -461,6 +511,12 @@ def found_value(test: Test, flow: Subject) -> object:
             found = flow.transport_name
         case "server_name":
             found = next((flow.facts[name] for name in SERVER_NAME_FACTS if name in flow.facts), "not seen")
+        case "detector":
+            found = ", ".join(dict.fromkeys(sighting.detector for sighting in flow.sightings)) or "none"
+        case "host_score":
+            found = "not reached"
+        case count if count in COUNT_FIELDS:
+            found = getattr(flow, COUNT_FIELDS[count])
         case fact:
             found = flow.facts.get(fact, "not seen")
     return found

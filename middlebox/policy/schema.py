@@ -390,15 +390,19 @@ _SCALARS: Mapping[Kind, dict[str, object]] = {
     Kind.APPROVED: {"type": ["boolean", "string"]},
     Kind.TEXT: {"type": "string", "minLength": 1},
     Kind.FACT: {"type": ["string", "integer", "boolean"]},
+    Kind.CLIENT: {"type": "string"},
+    Kind.COUNT: {"type": ["integer", "string"]},
+    Kind.DETECTOR: {"type": "string"},
+    Kind.HOST_SCORE: {"type": "object"},
 }
 "JSON Schema of one value in a condition."
 
 
 def _values_schema(kind: Kind) -> dict[str, object]:
     one = _SCALARS[kind]
-    if kind is Kind.CONFIDENCE:
+    if kind in (Kind.CONFIDENCE, Kind.HOST_SCORE):
         return one
-    if kind is Kind.APPROVED:
+    if kind in (Kind.APPROVED, Kind.CLIENT, Kind.COUNT, Kind.DETECTOR):
         return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
     reference = {
         "type": "object",

@@ -175,6 +175,23 @@ def parse_rate(value: object) -> int:
     return rate
 
 
+MAX_COUNT = (1 << 63) - 1
+"What JSON readers take as a whole number."
+_COUNT = re.compile(r"([0-9]+) ?(kB|MB|GB)?")
+_COUNT_UNITS = {None: 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+
+
+def parse_count(value: object) -> int:
+    """A whole number above 0, or a size such as 10MB."""
+    expected = "a whole number above 0, or a size such as 10MB (kB, MB, GB)"
+    count = value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if isinstance(value, str) and len(value) < 30 and (match := _COUNT.fullmatch(value)):
+        count = int(match[1]) * _COUNT_UNITS[match[2]]
+    if not 0 < count <= MAX_COUNT:
+        raise ValueError(f"found {described(value)}, expected {expected}")
+    return count
+
+
 def parse_probability(value: object) -> float:
     """A probability above 0 and up to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:

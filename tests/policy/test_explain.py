@@ -222,22 +222,24 @@ def approval(**more: object) -> Approval:
 @pytest.mark.parametrize(
     ("given_approval", "says"),
     [
-        (approval(until=NOON - 1), "it expired 2023-11-14 22:13:19 UTC"),
-        (approval(begins=NOON + 60), "it begins only 2023-11-14 22:14:20 UTC"),
-        (approval(server=(ip_network("192.0.2.7"),)), "it is for the server 192.0.2.7, and this one is 203.0.113.20"),
-        (approval(public_keys=(bytes(32),)), "no handshake was seen"),
+        (approval(until=NOON - 1), "office expired on 2023-11-14"),
+        (approval(begins=NOON + 60), "office begins"),
+        (
+            approval(server=(ip_network("192.0.2.7"),)),
+            "office is for the server 192.0.2.7, and this flow goes to 203.0.113.20",
+        ),
+        (approval(public_keys=(bytes(32),)), "no handshake was seen that could prove one"),
     ],
 )
 def test_an_approval_that_does_not_cover_says_why(given_approval: Approval, says: str) -> None:
     result = explained(policy(REFUSE, approvals=(given_approval,)), policy(REFUSE))
     [said] = result.approvals
-    assert said.startswith("office does not cover it: ")
     assert says in said
 
 
 def test_an_approval_covers_only_what_is_confirmed() -> None:
     result = explained(policy(REFUSE, approvals=(approval(),)), answered=False)
-    assert "nothing is approved before its protocol is confirmed, and wireguard is only possible" in result.approvals[0]
+    assert "needs the protocol to be confirmed, and wireguard is possible so far" in result.approvals[0]
 
 
 def test_approvals_for_other_protocols_are_counted() -> None:

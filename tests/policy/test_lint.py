@@ -190,7 +190,8 @@ def test_keys_that_do_not_belong_together_are_errors(text: str, message: str) ->
 
 
 def test_the_shipped_policies_have_no_warnings_when_they_are_shipped() -> None:
-    checked = lint_files(sorted((ROOT / "rules").glob("*.yaml")), now=NOW, probe=missing_nothing)
+    policies = [path for path in (ROOT / "rules").glob("*.yaml") if not path.name.endswith(".test.yaml")]
+    checked = lint_files(sorted(policies), now=NOW, probe=missing_nothing)
     assert list(map(str, checked.problems)) == []
 
 
