@@ -180,10 +180,6 @@ class Engine:
         self.matcher.activate(at)
         self.next_edge = self.matcher.next_edge(at)
 
-    def begin(self, now: float) -> None:
-        """Put the rules into force whose time it is. Without this call the first packet does it."""
-        self._set_time(now)
-
     def take_blocks(self) -> list[Block]:
         """Residual blocks for the kernel to carry out: the new ones; after `renew` all that still stand."""
         taken, self._new_blocks = self._new_blocks, []
@@ -344,8 +340,8 @@ class Engine:
                 return UNDECIDED  # judged with the connection that it may begin
         if flow.settled_in == self.epoch:
             return flow.answer
-        again = flow.epoch != self.epoch
-        if (again or flow.residual) and not self._take_up(flow, packet.length, now):
+        again = flow.epoch != self.epoch or flow.residual
+        if again and not self._take_up(flow, packet.length, now):
             return flow.answer
         again |= self._crosses_threshold(flow, packet.length, from_client=from_client)
         changed = flow.inspection is not None and self._inspect(flow, flow.inspection, packet, now, from_client)

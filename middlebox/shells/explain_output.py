@@ -5,7 +5,6 @@ Names come from the wire and from files that may want to deceive whoever reads t
 """
 
 import difflib
-import importlib
 import json
 import re
 import textwrap
@@ -20,6 +19,7 @@ from middlebox.flow import Flow
 from middlebox.policy.explain import explain_flow
 from middlebox.policy.match import Matcher
 from middlebox.policy.rule import Policy
+from middlebox.shells import control_client
 from middlebox.shells.errors import InputError
 from middlebox.shells.replay import replay_capture
 from middlebox.shells.replay_output import MACHINE_WIDTH, ONLY_TASK, progress_bar
@@ -68,7 +68,9 @@ def print_explanation(
     [index] = fitting
     flow = flows[index]
     # The flow's last packet, not the moment at which its silence was noticed: what stood then was its policy.
-    explanation = explain_flow(flow, policy, Matcher(policy), flow.last_seen)
+    matcher = Matcher(policy)
+    matcher.activate(flow.last_seen)
+    explanation = explain_flow(flow, policy, matcher, flow.last_seen)
     said = explanation.as_dict()
     _named(said, number=index + 1, capture=capture)
     print_explained(said, jsonl=jsonl, output=output)
@@ -149,9 +151,8 @@ def print_live_explanation(wanted: str, control: Path | None, *, jsonl: bool, ou
     Raises:
         ShellError: No gateway answers, or it knows no such flow.
     """
-    client = importlib.import_module("middlebox.shells.control_client")
-    socket = client.DEFAULT_SOCKET if control is None else control
-    said = client.request(socket, {"command": "explain", "flow": wanted})
+    socket = control_client.DEFAULT_SOCKET if control is None else control
+    said = control_client.request(socket, {"command": "explain", "flow": wanted})
     if "error" in said:
         raise InputError(printable(str(said["error"])))
     print_explained(said, jsonl=jsonl, output=output)

@@ -33,6 +33,7 @@ from typing import Literal
 from middlebox import __version__, events
 from middlebox.engine import Engine
 from middlebox.flow import Flow
+from middlebox.policy.explain import explain_flow
 from middlebox.policy.match import Matcher
 from middlebox.policy.problem import PolicyError
 from middlebox.policy.rule import Mode, Policy
@@ -200,7 +201,7 @@ def run_gateway(
         MachineError: A right, a program, a kernel feature or the queue number is missing.
         InputError: An option is wrong.
     """
-    return Gateway(policy, options, make_engine=make_engine, explain=explain or _flow_only, say=say or _say).run()
+    return Gateway(policy, options, make_engine=make_engine, explain=explain or _explained, say=say or _say).run()
 
 
 def _say(line: str) -> None:
@@ -208,8 +209,8 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _flow_only(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> Record:
-    return {"flow": events.flow_event(flow, policy, matcher, epoch=0, now=at)}
+def _explained(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> Record:
+    return explain_flow(flow, policy, matcher, at).as_dict()
 
 
 class Gateway:
@@ -221,7 +222,7 @@ class Gateway:
         options: GatewayOptions,
         *,
         make_engine: Callable[..., Engine] = Engine,
-        explain: Explain = _flow_only,
+        explain: Explain = _explained,
         say: Callable[[str], None] = _say,
     ) -> None:
         self._options = options
@@ -375,7 +376,6 @@ class Gateway:
             policy_time=self._options.clock.engine_time,
             kernel_totals=None if self._tracking is None else self._tracking.totals,
         )
-        self._engine.begin(self._clock())
         self._queue = PacketQueue(
             self._options.queue_num,
             self._engine.handle,
