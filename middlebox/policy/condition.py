@@ -4,7 +4,8 @@ Rule of this file: a condition either means what it says or is refused; a misspe
 type or an empty list would otherwise be a rule that never matches, and nobody would know.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from middlebox.detect import DETECTORS
@@ -48,11 +49,45 @@ class Entry:
 
     value: object
     place: Place
-    from_text: bool = False
-    "A line of a text file, which is text even if it is a port number."
 
 
-Lists = Mapping[str, tuple[Entry, ...] | None]
+_COMMENT = re.compile(r"(^|\s)#.*")
+_PLAIN_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9][a-z0-9_-]{0,62}(?:\.[a-z0-9][a-z0-9_-]{0,62})*")
+"Host names that `parse_host` gives back as they are; nearly every line of a long list is one."
+
+
+class TextLines:
+    """A list in a text file, one entry a line; # begins a comment, at the start of a line or after a space.
+
+    Lists of a million names are common, so what is not wrong costs no object but its text.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        lines = text.split("\n")
+        if "#" in text:
+            lines = [_COMMENT.sub("", line, count=1) if "#" in line else line for line in lines]
+        self._lines = [line.strip() for line in lines]
+        self.values = [line for line in self._lines if line]
+
+    def parsed(self, parse: "Parse", wrong: Callable[[Place, object, ValueError], None]) -> Iterator[object]:
+        """Every entry as `parse` takes it; `wrong` is told of those that it refuses."""
+        is_host = parse is parse_host
+        plain = _PLAIN_HOST.fullmatch
+        for number, value in enumerate(self._lines):
+            if is_host and plain(value):
+                yield value
+            elif value:
+                whole: object = int(value) if parse is parse_port and value.isascii() and value.isdigit() else value
+                try:
+                    yield parse(whole)
+                except ValueError as error:
+                    line = self._text.split("\n")[number]
+                    wrong(Place(self._file, number + 1, line.index(value) + 1), whole, error)
+
+
+Lists = Mapping[str, Sequence[Entry] | TextLines | None]
 "Named lists; None for one that could not be read, which has been reported already."
 
 
@@ -219,17 +254,22 @@ class ConditionReader:
             self._refuse((*path, "list"), f"{name}: {quoted(list_name)} is not a list of this policy{known}")
             return
         wrong = 0
-        for entry in self._lists[list_name] or ():
-            value = entry.value
-            if entry.from_text and kind is Kind.PORT and isinstance(value, str) and value.isascii() and value.isdigit():
-                value = int(value)
+
+        def refuse(place: Place, found: object, error: ValueError) -> None:
+            nonlocal wrong
+            wrong += 1
+            if wrong <= MAX_LIST_PROBLEMS:
+                message = with_quoting_hint(str(error), found, place.written)
+                self._problems.append(place.error(f"list {list_name}, used for {name}: {message}"))
+
+        entries = self._lists[list_name]
+        if isinstance(entries, TextLines):
+            yield from entries.parsed(parse, refuse)
+        for entry in entries if entries is not None and not isinstance(entries, TextLines) else ():
             try:
-                yield parse(value)
+                yield parse(entry.value)
             except ValueError as error:
-                wrong += 1
-                if wrong <= MAX_LIST_PROBLEMS:
-                    message = with_quoting_hint(str(error), value, entry.place.written)
-                    self._problems.append(entry.place.error(f"list {list_name}, used for {name}: {message}"))
+                refuse(entry.place, entry.value, error)
         if wrong > MAX_LIST_PROBLEMS:
             more = wrong - MAX_LIST_PROBLEMS
             self._refuse(

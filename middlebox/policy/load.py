@@ -6,16 +6,15 @@ else; what cannot be understood is an error with file, line and column.
 
 import hashlib
 import os.path
-import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from zoneinfo import ZoneInfo
 
 from middlebox.detect import DETECTORS
 from middlebox.policy.approval_mistakes import KEY_FIELDS, approval_mistakes
 from middlebox.policy.check_rules import check_rules
-from middlebox.policy.condition import ConditionReader, Entry, Lists
+from middlebox.policy.condition import ConditionReader, Entry, Lists, TextLines
 from middlebox.policy.fields import Kind, known_fields
 from middlebox.policy.key_files import OTHERS_MAY_USE, read_key
 from middlebox.policy.problem import PolicyError, Problem, described, quoted
@@ -45,8 +44,6 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 TEXT_SUFFIXES = (".txt",)
 YAML_SUFFIXES = (".yaml", ".yml")
 "Endings of list files, which say how a file is read."
-
-_COMMENT = re.compile(r"(^|\s)#.*")
 
 ReadFile = Callable[[str], str | bytes]
 "Gives the content of a file named in a policy, or raises OSError."
@@ -205,7 +202,7 @@ class _Reading:
         self._digest.update(f"\0{name}\0".encode(errors="surrogatepass") + hashlib.sha256(key).digest())
         return key
 
-    def _lists(self) -> Iterator[tuple[str, tuple[Entry, ...] | None]]:
+    def _lists(self) -> Iterator[tuple[str, Sequence[Entry] | TextLines | None]]:
         """Every list by name, with None for those that could not be read."""
         assert isinstance(self._document.data, dict)
         sections = self._document.data.get("lists")
@@ -220,7 +217,7 @@ class _Reading:
                 self._problems.append(self._document.value_place(path).error(message))
                 yield name, None
 
-    def _file_entries(self, name: str, place: Place) -> tuple[Entry, ...] | None:
+    def _file_entries(self, name: str, place: Place) -> Sequence[Entry] | TextLines | None:
         """The entries of a list file."""
         suffix = os.path.splitext(name)[1]
         if suffix not in TEXT_SUFFIXES + YAML_SUFFIXES:
@@ -240,17 +237,13 @@ class _Reading:
         self._digest.update(f"\0{name}\0{text}".encode(errors="surrogatepass"))
         return self._text_entries(text, shown) if suffix in TEXT_SUFFIXES else self._yaml_entries(text, shown)
 
-    def _text_entries(self, text: str, file: str) -> tuple[Entry, ...] | None:
+    def _text_entries(self, text: str, file: str) -> TextLines | None:
         """One entry a line; # begins a comment, at the start of a line or after a space."""
-        entries = []
-        for number, line in enumerate(text.split("\n"), start=1):
-            value = _COMMENT.sub("", line, count=1).strip()
-            if value:
-                entries.append(Entry(value, Place(file, number, line.index(value) + 1), from_text=True))
-        if not entries:
+        lines = TextLines(text, file)
+        if not lines.values:
             self._problems.append(Place(file, 1, 1).error("found no entry, expected one a line"))
             return None
-        return tuple(entries)
+        return lines
 
     def _yaml_entries(self, text: str, file: str) -> tuple[Entry, ...] | None:
         """A YAML file that is one list."""

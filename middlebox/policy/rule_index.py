@@ -15,6 +15,9 @@ from middlebox.policy.rule import All, Condition, Operator, Rule, Test
 LEAST_RULES = 8
 "Ours: fewer rules on a field are asked one by one, which is as fast."
 
+MOST_VALUES = 4_096
+"Ours: values of one rule that the index takes in; a longer list has a set of its own, which is asked at once."
+
 _STATIC = ("dest_ip", "src_ip", "dest_port", "src_port")
 "Known from the first packet; the first of them that a rule tests is what it is found by."
 
@@ -54,7 +57,7 @@ class RuleIndex:
         groups: dict[tuple[str, Operator], list[tuple[int, Test]]] = {}
         for position, rule in enumerate(rules):
             anchor = _anchor(rule.when)
-            if anchor is not None:
+            if anchor is not None and len(anchor.values) <= MOST_VALUES:
                 groups.setdefault((anchor.field, anchor.operator), []).append((position, anchor))
         self._lookups: list[Lookup] = []
         found_by_value: set[int] = set()

@@ -5,23 +5,26 @@ from ipaddress import ip_network
 import pytest
 
 from middlebox.evidence import Confidence
-from middlebox.policy.condition import MAX_LIST_PROBLEMS, ConditionReader, Entry, Lists
+from middlebox.policy.condition import MAX_LIST_PROBLEMS, ConditionReader, Entry, Lists, TextLines
 from middlebox.policy.fields import FLOW_FIELDS, Kind
 from middlebox.policy.problem import Problem
-from middlebox.policy.rule import All, Any, Condition, Not, Operator
+from middlebox.policy.rule import All, Any, Condition, HostScore, Not, Operator
 from middlebox.policy.rule import Test as FieldTest
 from middlebox.policy.yaml_positions import Place, read_yaml
 
 FIELDS = {**FLOW_FIELDS, "tls.sni": Kind.FACT, "tls.version": Kind.FACT, "http.hostname": Kind.FACT}
 
 
-def entries(*values: object, from_text: bool = False) -> tuple[Entry, ...]:
-    return tuple(Entry(value, Place("list", line, 1), from_text) for line, value in enumerate(values, start=1))
+CLIENTS = {"guests": (ip_network("198.51.100.128/25"),), "printers": (ip_network("198.51.100.9"),)}
+
+
+def entries(*values: object) -> tuple[Entry, ...]:
+    return tuple(Entry(value, Place("list", line, 1)) for line, value in enumerate(values, start=1))
 
 
 LISTS: Lists = {
     "sites": entries("example.org", "Example.NET"),
-    "ports": entries("53", "443", from_text=True),
+    "ports": TextLines("53\n443 # https\n", "list"),
     "unreadable": None,
 }
 
@@ -29,7 +32,9 @@ LISTS: Lists = {
 def read(text: str, lists: Lists = LISTS) -> tuple[Condition, list[Problem]]:
     document = read_yaml(text, "p")
     problems = list(document.problems)
-    reader = ConditionReader(document, fields=FIELDS, approvals=["hq", "branch"], lists=lists, problems=problems)
+    reader = ConditionReader(
+        document, fields=FIELDS, approvals=["hq", "branch"], lists=lists, clients=CLIENTS, problems=problems
+    )
     return reader.read(document.data, ()), problems
 
 
@@ -216,3 +221,66 @@ def test_a_list_of_the_wrong_kind_does_not_bury_everything_else() -> None:
 def test_every_problem_of_a_condition_is_found_at_once() -> None:
     _, problems = read("{catgory: vpn, any: [{dest_port: x}, {proto: y}], not: {src_ip: z}}")
     assert [problem.column for problem in problems] == [2, 34, 46, 65]
+
+
+def problems_of(text: str) -> list[str]:
+    return [str(problem) for problem in read(text)[1]]
+
+
+def test_a_client_group_stands_for_its_addresses() -> None:
+    condition, problems = read("client: [guests, printers]")
+    assert problems == []
+    assert condition == FieldTest(
+        "src_ip", Operator.CIDR, (*CLIENTS["guests"], *CLIENTS["printers"]), "client: [guests, printers]"
+    )
+    [problem] = problems_of("client: gests")
+    assert 'found "gests"' in problem
+    assert 'did you mean "guests"?' in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "count"), [("5", 5), ("10MB", 10_000_000), ("3 kB", 3_000), ("2GB", 2_000_000_000)]
+)
+def test_counts_are_numbers_or_sizes(written: str, count: int) -> None:
+    for key, operator in (("flow.bytes_toclient", Operator.AT_LEAST), ("flow.bytes_toclient|below", Operator.BELOW)):
+        condition, problems = read(f"{key}: {written}")
+        assert problems == []
+        assert condition == FieldTest("flow.bytes_toclient", operator, (count,), f"{key}: {written}")
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "true", "10MiB", "ten", "99999999999999999999GB"])
+def test_what_is_no_count_is_refused(written: str) -> None:
+    [problem] = problems_of(f"flow.pkts_toserver: {written}")
+    assert "expected a whole number above 0, or a size such as 10MB" in problem
+
+
+def test_events_own_spelling_means_the_same() -> None:
+    assert read("middlebox.protocol: openvpn")[0].values == read("protocol: openvpn")[0].values  # type: ignore[union-attr]
+    assert read("middlebox.protocol: openvpn")[0].field == "protocol"  # type: ignore[union-attr]
+
+
+def test_a_detector_must_exist() -> None:
+    assert problems_of("detector: openvpn") == []
+    [problem] = problems_of("detector: opnvpn")
+    assert 'did you mean "openvpn"?' in problem
+
+
+def test_a_host_score_is_read_whole() -> None:
+    condition, problems = read("host_score: {protocol: [obfs4], confidence: probable, flows: 14, of: 38}")
+    assert problems == []
+    score = HostScore(frozenset({"obfs4"}), Confidence.PROBABLE, 14, 38)
+    assert condition.values == (score,)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("3", "host_score: found the number 3, expected {protocol"),
+        ("{protocol: obfs4, flows: 1, of: 2}", "host_score: found a mapping of protocol, flows, of"),
+        ("{protocol: obfs4, confidence: probable, flows: 3, of: 2}", "flows: found 3, expected at most the 2 of them"),
+        ("{protocol: obfs4, confidence: probable, flows: 0, of: 2}", "expected a whole number from 1 to 256"),
+        ("{protocol: obfs5, confidence: probable, flows: 1, of: 2}", 'did you mean "obfs4"?'),
+    ],
+)
+def test_a_wrong_host_score_is_refused(written: str, says: str) -> None:
+    assert any(says in problem for problem in problems_of(f"host_score: {written}"))
