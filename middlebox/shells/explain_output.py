@@ -5,7 +5,6 @@ Names come from the wire and from files that may want to deceive whoever reads t
 """
 
 import difflib
-import importlib
 import json
 import re
 import textwrap
@@ -149,9 +148,9 @@ def print_live_explanation(wanted: str, control: Path | None, *, jsonl: bool, ou
     Raises:
         ShellError: No gateway answers, or it knows no such flow.
     """
-    client = importlib.import_module("middlebox.shells.control_client")
-    socket = client.DEFAULT_SOCKET if control is None else control
-    said = client.request(socket, {"command": "explain", "flow": wanted})
+    from middlebox.shells.control_client import DEFAULT_SOCKET, request
+
+    said = request(DEFAULT_SOCKET if control is None else control, {"command": "explain", "flow": wanted})
     if "error" in said:
         raise InputError(printable(str(said["error"])))
     print_explained(said, jsonl=jsonl, output=output)
