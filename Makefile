@@ -15,7 +15,7 @@ ORDINARY ?= build/ordinary
 LABELLED := $(wildcard $(addsuffix /*/manifest.jsonl,$(CAPTURES)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast lab accuracy ordinary models clean
+.PHONY: help install format check docs test test-fast lab accuracy ordinary models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,12 +34,16 @@ format: install ## Format the code
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-check: install ## Format, lint, types, import contracts, shipped policies
+check: install ## Format, lint, types, import contracts, shipped policies and their tests
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/pytest -q tests/test_import_contracts.py
-	$(RUN)/middlebox check rules/*.yaml
+	$(RUN)/middlebox check $(filter-out %.test.yaml,$(wildcard rules/*.yaml))
+	$(RUN)/middlebox test --strict rules/
+
+docs: install ## Write what is made from the code: policy.schema.json, the reference in docs/policy.md
+	$(RUN)/python -m middlebox.policy.publish
 
 test-fast: install ## Tests that need no root and no network: seconds
 	$(RUN)/pytest -q -m 'not kernel and not lab and not docker'

@@ -6,6 +6,7 @@ Exit status: 0 fine; 1 a check failed; 2 bad input or usage; 3 the machine lacks
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -16,7 +17,6 @@ import typer
 
 from middlebox import __version__
 from middlebox.lab import cli as lab
-from middlebox.policy.check import check_files
 from middlebox.policy.load import load_policy
 from middlebox.policy.problem import PolicyError, Problem, Severity
 from middlebox.policy.rule import CLASSIFY_ONLY, Policy
@@ -274,14 +274,48 @@ def diff(
 
 
 @app.command()
-def check(policies: Annotated[list[Path], typer.Argument(metavar="POLICY...", help="Policy files.")]) -> None:
-    """Validate policies; print every problem at once as file:line:column."""
-    problems = check_files(policies)
+def check(
+    policies: Annotated[list[Path], typer.Argument(metavar="POLICY...", help="Policy files.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count: exit status 1.")] = False,
+    show_waived: Annotated[bool, typer.Option("--show-waived", help="List the waived warnings, too.")] = False,
+) -> None:
+    """Validate policies; print every problem at once as file:line:column, errors and warnings."""
+    from middlebox.policy.check import lint_files
+    from middlebox.shells.check_output import print_checked
+    from middlebox.shells.features import kernel_probe
+
+    checked = lint_files(policies, now=time.time(), probe=kernel_probe())
+    print_checked(checked, show_waived=show_waived, output=sys.stdout, errors=sys.stderr)
+    if checked.count(Severity.ERROR):
+        raise typer.Exit(BAD_INPUT)
+    if strict and checked.count(Severity.WARNING):
+        raise typer.Exit(1)
+
+
+@app.command("test")
+def run_rule_tests(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Files, or folders to search.", show_default="rules/")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every case, and a table of the rules.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Rules without a match or a near miss fail.")] = False,
+    output: Annotated[Format, typer.Option("--format", help="Lines for people, or JSON lines.")] = Format.TABLE,
+) -> None:
+    """Run the rule tests (*.test.yaml) beside the policies."""
+    from middlebox.shells.rule_tests import load_all
+    from middlebox.shells.rule_tests_output import print_rule_tests
+
+    tests, problems = load_all(paths or [Path("rules")])
     for problem in problems:
         print(problem, file=sys.stderr)
-    if any(problem.severity is Severity.ERROR for problem in problems):
+    with _reader_may_leave():
+        all_passed = print_rule_tests(
+            tests, jsonl=output is Format.JSONL, verbose=verbose, strict=strict, output=sys.stdout
+        )
+    if problems:
         raise typer.Exit(BAD_INPUT)
-    print(f"{len(policies)} {'policy' if len(policies) == 1 else 'policies'} checked, no error found")
+    if not all_passed:
+        raise typer.Exit(1)
 
 
 @app.command()

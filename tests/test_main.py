@@ -36,7 +36,7 @@ def test_version(run):
 def test_every_command_is_listed(run):
     status, output, _ = run("--help")
     assert status == 0
-    for command in ("run", "replay", "check", "protocols", "lab"):
+    for command in ("run", "replay", "check", "test", "protocols", "lab"):
         assert f"\u2502 {command} " in output
 
 
@@ -58,16 +58,16 @@ def test_wrong_usage_is_one_line_and_status_2(run, arguments, complaint):
 
 
 def test_check_says_that_nothing_is_wrong(run):
-    status, output, complaints = run("check", *sorted(RULES.glob("*.yaml")))
+    status, output, complaints = run("check", *sorted(set(RULES.glob("*.yaml")) - set(RULES.glob("*.test.yaml"))))
     assert (status, complaints) == (0, "")
-    assert output.endswith("policies checked, no error found\n")
+    assert output.endswith("policies checked: 0 errors, 0 warnings\n")
 
 
 def test_check_prints_every_problem_with_its_place(run, tmp_path):
     policy = tmp_path / "bad.yaml"
     policy.write_text("policy: bad\ndefault: alow\nrules:\n  - rule: r\n    when: {protocl: dns}\n    action: drop\n")
     status, output, complaints = run("check", policy)
-    assert (status, output) == (2, "")
+    assert (status, output) == (2, "1 policy checked: 2 errors, 0 warnings\n")
     assert complaints.splitlines() == [
         f'{policy}:2:10: error: default: found "alow", expected pass, drop, reset or reject',
         f'{policy}:5:12: error: "protocl" is not a field of a condition; did you mean "protocol"?',
@@ -77,7 +77,7 @@ def test_check_prints_every_problem_with_its_place(run, tmp_path):
 @pytest.mark.parametrize("command", [["check"], ["run"], ["replay", CAPTURES / "openvpn-udp.pcap", "--policy"]])
 def test_policy_that_is_not_there_is_named(run, command):
     status, output, complaints = run(*command, "none.yaml")
-    assert (status, output) == (2, "")
+    assert (status, output) == (2, "1 policy checked: 1 error, 0 warnings\n" if command == ["check"] else "")
     assert complaints == "none.yaml:1:1: error: cannot read none.yaml: No such file or directory\n"
 
 
@@ -116,3 +116,17 @@ def test_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m middlebox protocols --format jsonl | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_warns_and_fails_only_when_it_shall_be_strict(run, tmp_path):
+    policy = tmp_path / "p.yaml"
+    policy.write_text("policy: p\ndefault: drop\nlists: {l: [a.example]}\nwaive: [{id: list-unused, why: Later.}]\n")
+    warning = (
+        f'{policy}:1:1: warning: the policy refuses, and no "home" says for whose clients: '
+        "a mistake would hit every flow [no-home]\n"
+    )
+    waived = f'{policy}:3:9: waived: list "l": no condition uses it [list-unused]: Later.\n'
+    summary = "1 policy checked: 0 errors, 1 warning (1 waived)\n"
+    assert run("check", policy) == (0, summary, warning)
+    assert run("check", "--strict", policy) == (1, summary, warning)
+    assert run("check", "--show-waived", policy) == (0, summary, warning + waived)

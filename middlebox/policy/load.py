@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from middlebox.detect import DETECTORS
 from middlebox.policy.approval_mistakes import KEY_FIELDS, approval_mistakes
+from middlebox.policy.check_rules import check_rules
 from middlebox.policy.condition import ConditionReader, Entry, Lists
 from middlebox.policy.fields import Kind, known_fields
 from middlebox.policy.key_files import OTHERS_MAY_USE, read_key
@@ -28,8 +29,9 @@ from middlebox.policy.rule import (
     ResidualScope,
     Rule,
     Schedule,
+    Waiver,
 )
-from middlebox.policy.schema import ApprovalFile, PolicyFile, ScheduleFile, validate
+from middlebox.policy.schema import ApprovalFile, PolicyFile, ScheduleFile, WaiverFile, validate
 from middlebox.policy.values import WEEKDAYS, in_zone
 from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
 from middlebox.verdict import Action, Verdict
@@ -128,6 +130,7 @@ class _Reading:
         self._check_names("approved", "name")
         self._check_approvals()
         keys = self._keys()
+        self._problems += check_rules(self._document)
         lists = dict(self._lists())
         conditions = self._conditions(lists)
         problems = self._document.problems + [problem for problem in self._problems if not self._is_refused(problem)]
@@ -327,6 +330,7 @@ class _Reading:
             clients={name: tuple(networks) for name, networks in shape.clients.items()},
             schedules=schedules,
             seed=shape.seed,
+            waivers=tuple(map(_waiver, shape.waive)),
             source=self._document.file,
             digest=self._digest.hexdigest(),
         )
@@ -349,6 +353,12 @@ def _approval(
         until=shape.until,
         why=shape.why,
     )
+
+
+def _waiver(shape: WaiverFile) -> Waiver:
+    named = {"rule": shape.rule, "list": shape.list, "approval": shape.approval, "schedule": shape.schedule}
+    narrowed = tuple((thing, name) for thing, name in named.items() if name is not None)
+    return Waiver(shape.id, shape.why, narrowed)
 
 
 def _schedule(name: str, shape: ScheduleFile) -> Schedule:

@@ -191,6 +191,16 @@ class Approval:
 
 
 @dataclass(slots=True, frozen=True)
+class Waiver:
+    """A warning of `middlebox check` that is known and accepted."""
+
+    id: str
+    why: str
+    narrowed: tuple[tuple[str, str], ...] = ()
+    "(rule, list, approval or schedule; its name): all must be what the warning is about. Empty: wherever it is."
+
+
+@dataclass(slots=True, frozen=True)
 class FailurePolicy:
     """What happens when the gateway cannot judge. Each field has its own counter."""
 
@@ -230,6 +240,8 @@ class Policy:
     "Every schedule by name, whether a rule uses it or not."
     seed: int = 0
     "Makes the choices of SAMPLE repeatable."
+    waivers: tuple[Waiver, ...] = ()
+    "Warnings that `check` need not repeat."
     source: str = ""
     "Path of the file as given, for messages."
     digest: str = ""

@@ -33,6 +33,7 @@ from middlebox.policy.values import (
     parse_until,
     parse_wireguard_key,
 )
+from middlebox.policy.warning import WARNINGS
 from middlebox.policy.yaml_positions import Document, Path
 from middlebox.protocols import CATEGORIES, CATEGORY_OF
 
@@ -43,7 +44,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 "Names of policies, rules, lists and approvals: they stand in events, commands and file names."
 
 LATER = {
-    "policy": ("include", "geoip", "waive", "pseudonymise"),
+    "policy": ("include", "geoip", "pseudonymise"),
 }
 "Words that the format will have one day. They are refused like any other, but by saying so."
 
@@ -208,6 +209,17 @@ class RuleFile(_Strict):
     ] = Field(default=None, description="dns: what the gateway answers.")
 
 
+class WaiverFile(_Strict):
+    """A warning of `middlebox check` that is known and accepted."""
+
+    id: Literal[tuple(WARNINGS)]  # type: ignore[valid-type]
+    rule: Name | None = Field(default=None, description="Only about this rule.")
+    list: Name | None = Field(default=None, description="Only about this list.")
+    approval: Name | None = Field(default=None, description="Only about this approval.")
+    schedule: Name | None = Field(default=None, description="Only about this schedule.")
+    why: str = Field(description="The reason, for whoever reads the policy next.", min_length=1)
+
+
 class PolicyFile(_Strict):
     """A policy file."""
 
@@ -231,6 +243,7 @@ class PolicyFile(_Strict):
     clients: dict[Name, Networks] = Field(default={}, description="Named groups of client addresses.")
     schedules: dict[Name, ScheduleFile] = Field(default={}, description="Named times in which rules are in force.")
     seed: int = Field(default=0, description="Makes the choices of `sample` repeatable.")
+    waive: list[WaiverFile] = Field(default=[], description="Warnings of `middlebox check` that are accepted.")
     approved: list[ApprovalFile] = []
     rules: list[RuleFile] = []
 
@@ -263,6 +276,8 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
         return place.error(f"{label}: found {quoted(str(found))}, expected a name: {_NAME_WORDS}")
     if kind == "value_error":
         return place.error(f"{label}: {with_quoting_hint(str(context['error']), found, place.written)}")
+    if kind == "string_too_short":
+        return place.error(f'{label}: found "", expected a reason')
     if kind == "too_short":
         return place.error(f"{label}: found an empty list, expected at least one entry")
     message = f"found {described(found)}, expected {_EXPECTED.get(kind, details['msg'])}"
@@ -279,6 +294,8 @@ _MISSING = {
     "action": "write pass, drop, reset, reject, throttle, sample, dns or log",
     "scope": "say what later flows must have in common with it: client, server, server_port",
     "seconds": "say for how long",
+    "id": "say which warning, as it stands in [brackets] behind it",
+    "why": "say why the warning is accepted",
 }
 "What to do about a key that must be there."
 
@@ -297,7 +314,9 @@ def _thing(path: Path) -> str:
         return "policy"
     if path[0] == "rules" and "residual" in path[:-1]:
         return "residual"
-    return {"rules": "rule", "approved": "approval", "schedules": "schedule"}.get(str(path[0]), str(path[0]))
+    return {"rules": "rule", "approved": "approval", "schedules": "schedule", "waive": "waiver"}.get(
+        str(path[0]), str(path[0])
+    )
 
 
 def _keys(model: type[BaseModel]) -> tuple[str, ...]:
@@ -312,6 +331,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "fail": _keys(FailFile),
     "schedule": _keys(ScheduleFile),
     "residual": _keys(ResidualFile),
+    "waiver": _keys(WaiverFile),
 }
 
 

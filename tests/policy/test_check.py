@@ -15,7 +15,8 @@ def test_good_policies_have_no_problems(tmp_path: Path) -> None:
 
 
 def test_the_shipped_policies_have_no_problems() -> None:
-    shipped = sorted((Path(__file__).parents[2] / "rules").glob("*.yaml"))
+    rules = Path(__file__).parents[2] / "rules"
+    shipped = sorted(set(rules.glob("*.yaml")) - set(rules.glob("*.test.yaml")))
     assert len(shipped) >= 2
     assert check_files(shipped) == []
 

@@ -147,7 +147,7 @@ def test_the_digest_changes_with_the_policy_and_with_every_list() -> None:
 
 
 RULE = "policy: p\nrules:\n  - rule: a\n    when: {}\n    action: pass\n"
-POLICY_FIELDS = "policy, version, home, default, mode, fail, lists, approved, rules"
+POLICY_FIELDS = "policy, version, home, default, mode, fail, lists, clients, schedules, seed, approved, rules"
 NAMES = "expected a name: letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
 
 BAD: dict[str, tuple[str, list[str]]] = {
@@ -173,15 +173,13 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "policy: p\nmode: monitor\nmode: enforce",
         ['3:1: the key "mode" stands here again; it is already in line 2'],
     ),
-    "later: schedules": ("policy: p\nschedules: {}", ['2:1: "schedules" is not supported yet']),
     "later: include": ("policy: p\ninclude: [x.yaml]", ['2:1: "include" is not supported yet']),
-    "later: during, residual": (
-        RULE + "    during: office\n    residual: {seconds: 9}\n",
-        ['6:5: "during" is not supported yet', '7:5: "residual" is not supported yet'],
-    ),
-    "later: throttle": (
-        RULE.replace("pass", "throttle"),
-        ['5:13: action: "throttle" is not supported yet; expected pass, drop, reset, reject or log'],
+    "residual without scope": (
+        RULE.replace("pass", "drop") + "    residual: {seconds: 9}\n",
+        [
+            '6:15: this residual has no "scope"; say what later flows must have in common with it: '
+            "client, server, server_port"
+        ],
     ),
     # values of the policy
     "name with a space": ("policy: my policy", [f'1:9: policy: found "my policy", {NAMES}']),
@@ -319,13 +317,16 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "rule without action or name": (
         "policy: p\nrules:\n  - when: {}",
         [
-            '3:5: this rule has no "action"; write pass, drop, reset, reject or log',
+            '3:5: this rule has no "action"; write pass, drop, reset, reject, throttle, sample, dns or log',
             '3:5: this rule has no "rule"; give it a name',
         ],
     ),
     "rule action block": (
         RULE.replace("pass", "block"),
-        ['5:13: action: found "block", expected pass, drop, reset, reject or log; did you mean "drop"?'],
+        [
+            '5:13: action: found "block", expected pass, drop, reset, reject, throttle, sample, dns or log; '
+            'did you mean "drop"?'
+        ],
     ),
     "two rules of one name": (
         RULE + "  - {rule: a, when: {}, action: drop}",
@@ -398,7 +399,8 @@ rules:
             '9:12: error: "catgory" is not a field of a condition; did you mean "category"?',
             '9:36: error: protocol: found "wiregard", expected a protocol (middlebox protocols lists them); '
             'did you mean "wireguard"?',
-            '10:13: error: action: found "block", expected pass, drop, reset, reject or log; did you mean "drop"?',
+            '10:13: error: action: found "block", expected pass, drop, reset, reject, throttle, sample, dns or log; '
+            'did you mean "drop"?',
             '11:11: error: the rule "vpn" stands here again; it is already in line 8',
             "12:23: error: dest_port: found the number 70000, expected a port number from 0 to 65535",
             '12:57: error: server_name: "piad" is not a list of this policy; did you mean "paid"?',

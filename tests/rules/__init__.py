@@ -1,0 +1,1 @@
+"""Laws about the policies that ship with this project, and the cases beside them."""
