@@ -19,7 +19,6 @@ from middlebox.flow import Flow
 from middlebox.policy.explain import explain_flow
 from middlebox.policy.match import Matcher
 from middlebox.policy.rule import Policy
-from middlebox.shells import control_client
 from middlebox.shells.errors import InputError
 from middlebox.shells.replay import replay_capture
 from middlebox.shells.replay_output import MACHINE_WIDTH, ONLY_TASK, progress_bar
@@ -151,8 +150,9 @@ def print_live_explanation(wanted: str, control: Path | None, *, jsonl: bool, ou
     Raises:
         ShellError: No gateway answers, or it knows no such flow.
     """
-    socket = control_client.DEFAULT_SOCKET if control is None else control
-    said = control_client.request(socket, {"command": "explain", "flow": wanted})
+    from middlebox.shells.control_client import DEFAULT_SOCKET, request
+
+    said = request(DEFAULT_SOCKET if control is None else control, {"command": "explain", "flow": wanted})
     if "error" in said:
         raise InputError(printable(str(said["error"])))
     print_explained(said, jsonl=jsonl, output=output)

@@ -34,7 +34,6 @@ from middlebox import __version__, events
 from middlebox.engine import Engine
 from middlebox.flow import Flow
 from middlebox.policy.explain import explain_flow
-from middlebox.policy.match import Matcher
 from middlebox.policy.problem import PolicyError
 from middlebox.policy.rule import Mode, Policy
 from middlebox.policy.schedule import is_open
@@ -176,16 +175,11 @@ def _tally(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
 
 
-Explain = Callable[[Flow, Policy, Matcher, float], Record]
-"Why a flow is treated as it is, given the policy, the same compiled, and the policy time."
-
-
 def run_gateway(
     policy: Policy,
     options: GatewayOptions,
     *,
     make_engine: Callable[..., Engine] = Engine,
-    explain: Explain | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Summary:
     """Enforce a policy on this machine's forwarded packets until SIGTERM or SIGINT; SIGHUP loads it again.
@@ -194,23 +188,18 @@ def run_gateway(
         policy: A validated policy.
         options: What the command line asks for.
         make_engine: Called with the policy, `epoch=`, `kernel_tells_ends=`, `policy_time=` and `kernel_totals=`.
-        explain: Says why a flow is treated as it is; without it, the control socket tells what is known of the flow.
         say: Receives one line when the hook is in force; standard error if not given.
 
     Raises:
         MachineError: A right, a program, a kernel feature or the queue number is missing.
         InputError: An option is wrong.
     """
-    return Gateway(policy, options, make_engine=make_engine, explain=explain or _explained, say=say or _say).run()
+    return Gateway(policy, options, make_engine=make_engine, say=say or _say).run()
 
 
 def _say(line: str) -> None:
     with suppress(OSError):  # a reader that left must not end the run, still less cost a packet its verdict
         print(line, file=sys.stderr, flush=True)
-
-
-def _explained(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> Record:
-    return explain_flow(flow, policy, matcher, at).as_dict()
 
 
 class Gateway:
@@ -222,14 +211,12 @@ class Gateway:
         options: GatewayOptions,
         *,
         make_engine: Callable[..., Engine] = Engine,
-        explain: Explain = _explained,
         say: Callable[[str], None] = _say,
     ) -> None:
         self._options = options
         self._policy = policy = self._with_options(policy)
         self._say = say
         self._make_engine = make_engine
-        self._explainer = explain
         self._clock = steady_clock()
         self._settings = HookSettings(
             queue_num=options.queue_num,
@@ -702,7 +689,8 @@ class Gateway:
             shown = ", ".join(f"{events.flow_id(flow)} ({_ends(flow)})" for flow in found[:FLOWS_NAMED])
             raise RequestError(f"{len(found):,} open flows fit {wanted}; name one by its flow_id: {shown}")
         [flow] = found
-        yield self._explainer(flow, self._policy, self._engine.matcher, self._options.clock.now())
+        at, epoch = self._options.clock.now(), self._settings.epoch
+        yield explain_flow(flow, self._policy, self._engine.matcher, at, epoch=epoch).as_dict()
 
     # --- end --------------------------------------------------------------------------------------
 

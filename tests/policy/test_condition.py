@@ -120,7 +120,9 @@ def test_conditions_mean_what_they_say(text: str, expected: Condition) -> None:
         (
             "country: x",
             '1:1: "country" is not a field of a condition; fields: src_ip, src_port, dest_ip, dest_port, proto, '
-            "protocol, app_proto, category, confidence, approved, server_name, tls.sni, tls.version, http.hostname",
+            "app_proto, protocol, category, confidence, approved, server_name, client, detector, host_score, "
+            "flow.pkts_toserver, flow.pkts_toclient, flow.bytes_toserver, flow.bytes_toclient, middlebox.protocol, "
+            "middlebox.category, middlebox.confidence, middlebox.approved, tls.sni, tls.version, http.hostname",
         ),
         (
             "server_name|domian: x.org",

@@ -52,7 +52,7 @@ class KeywordEngine(Engine):
 
     def __init__(self, policy: Policy, **options: Any) -> None:
         super().__init__(policy, **options)
-        self._asked_blocks: list[Block] = []
+        self._toy_blocks: list[Block] = []
         self._settled: dict[bytes, Decision] = {}
 
     def handle(self, raw: bytes, now: float) -> Decision:
@@ -67,7 +67,7 @@ class KeywordEngine(Engine):
             if packet.destination_port == DNS_PORT and name in packet.payload:
                 return Decision(Verdict.DNS, settled=False, rule=rule.name, answer=answer(raw, rule))
         if asked := BLOCK.search(packet.payload):
-            self._asked_blocks.append(block(packet, *(word.decode() for word in asked.groups())))
+            self._toy_blocks.append(block(packet, *(word.decode() for word in asked.groups())))
         for keyword, decision in KEYWORDS.items():
             if keyword in packet.payload:
                 if decision.settled:
@@ -78,7 +78,7 @@ class KeywordEngine(Engine):
         return UNDECIDED
 
     def take_blocks(self) -> list[Block]:
-        taken, self._asked_blocks = self._asked_blocks, []
+        taken, self._toy_blocks = self._toy_blocks, []
         return taken
 
 

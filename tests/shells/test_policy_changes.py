@@ -339,6 +339,9 @@ def test_explain_and_flows_over_the_socket(lab_net, tmp_path):  # noqa: F811
             for wanted in (str(flow["flow_id"]), ends, ends.split(">")[1]):
                 said = request(running.control, {"command": "explain", "flow": wanted})
                 assert said["flow"]["flow_id"] == flow["flow_id"]
+            shown = running.ask("explain", "--live", ends)
+            assert (shown.returncode, shown.stderr) == (0, "")
+            assert "judged by the policy meeting" in shown.stdout
             assert request(running.control, {"command": "explain", "flow": "192.0.2.2:1"}) == {
                 "error": "no open flow fits 192.0.2.2:1"
             }
