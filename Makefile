@@ -44,6 +44,7 @@ check: install ## Format, lint, types, import contracts, shipped policies and th
 
 docs: install ## Write what is made from the code: policy.schema.json, the reference in docs/policy.md
 	$(RUN)/python -m middlebox.policy.publish
+	$(RUN)/python -m middlebox.policy.rule_test_schema
 
 test-fast: install ## Tests that need no root and no network: seconds
 	$(RUN)/pytest -q -m 'not kernel and not lab and not docker'
