@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from middlebox.evidence import Confidence
 from middlebox.policy.fields import OPERATORS, SERVER_NAME_FACTS, Kind
+from middlebox.policy.geoip import FIELDS as GEOIP_FIELDS
 from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
 from middlebox.policy.rule import All, Any, Condition, Not, Operator, Test
 from middlebox.policy.schema import with_quoting_hint
 from middlebox.policy.values import (
+    parse_asn,
     parse_category,
+    parse_country,
     parse_host,
     parse_network,
     parse_port,
@@ -62,12 +65,14 @@ class ConditionReader:
         approvals: Collection[str],
         lists: Lists,
         problems: list[Problem],
+        geoip: Collection[str] = (),
     ) -> None:
         self._document = document
         self._fields = fields
         self._approvals = tuple(dict.fromkeys(approvals))
         self._lists = lists
         self._problems = problems
+        self._geoip = geoip
 
     def read(self, value: object, path: Path) -> Condition:
         """The condition `value`, which stands at `path`. Worth something only while there are no problems."""
@@ -121,6 +126,10 @@ class ConditionReader:
         if kind is None:
             self._problems.append(self._document.key_place(path).error(self._unknown_field(name)))
             return nothing
+        database = GEOIP_FIELDS.get(name)
+        if database is not None and database not in self._geoip:
+            message = f"{name}: this policy has no database for it; expected geoip: {{{database}: path.mmdb}}"
+            self._problems.append(self._document.key_place(path).error(message))
         allowed = OPERATORS[kind]
         operator = next((operator for operator in allowed if operator.value == word), None) if bar else allowed[0]
         if operator is None:
@@ -174,7 +183,8 @@ class ConditionReader:
         wrong = 0
         for entry in self._lists[list_name] or ():
             value = entry.value
-            if entry.from_text and kind is Kind.PORT and isinstance(value, str) and value.isascii() and value.isdigit():
+            is_number = kind in (Kind.PORT, Kind.ASN)
+            if entry.from_text and is_number and isinstance(value, str) and value.isascii() and value.isdigit():
                 value = int(value)
             try:
                 yield parse(value)
@@ -195,6 +205,10 @@ class ConditionReader:
                 return parse_network
             case Kind.PORT:
                 return parse_port
+            case Kind.COUNTRY:
+                return parse_country
+            case Kind.ASN:
+                return parse_asn
             case Kind.TRANSPORT:
                 return parse_transport
             case Kind.PROTOCOL:
