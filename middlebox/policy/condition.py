@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from middlebox.detect import DETECTORS
 from middlebox.evidence import Confidence
 from middlebox.policy.fields import OPERATORS, SERVER_NAME_FACTS, Kind
+from middlebox.policy.geoip import FIELDS as GEOIP_FIELDS
 from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
 from middlebox.policy.rule import All, Any, Condition, HostScore, Network, Not, Operator, Test
 from middlebox.policy.schema import with_quoting_hint
 from middlebox.policy.values import (
+    parse_asn,
     parse_category,
     parse_count,
+    parse_country,
     parse_host,
     parse_network,
     parse_port,
@@ -56,6 +59,10 @@ _PLAIN_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9][a-z0-9_-]{0,62}(?:\.[a-z0-9][a-
 "Host names that `parse_host` gives back as they are; nearly every line of a long list is one."
 
 
+_NUMBERS = (parse_port, parse_asn)
+"What reads a line of digits as a number."
+
+
 class TextLines:
     """A list in a text file, one entry a line; # begins a comment, at the start of a line or after a space.
 
@@ -79,7 +86,7 @@ class TextLines:
             if is_host and plain(value):
                 yield value
             elif value:
-                whole: object = int(value) if parse is parse_port and value.isascii() and value.isdigit() else value
+                whole: object = int(value) if parse in _NUMBERS and value.isascii() and value.isdigit() else value
                 try:
                     yield parse(whole)
                 except ValueError as error:
@@ -103,6 +110,7 @@ class ConditionReader:
         lists: Lists,
         clients: Mapping[str, tuple[Network, ...]],
         problems: list[Problem],
+        geoip: Collection[str] = (),
     ) -> None:
         self._document = document
         self._fields = fields
@@ -110,6 +118,7 @@ class ConditionReader:
         self._lists = lists
         self._clients = clients
         self._problems = problems
+        self._geoip = geoip
 
     def read(self, value: object, path: Path) -> Condition:
         """The condition `value`, which stands at `path`. Worth something only while there are no problems."""
@@ -163,6 +172,10 @@ class ConditionReader:
         if kind is None:
             self._problems.append(self._document.key_place(path).error(self._unknown_field(name)))
             return nothing
+        database = GEOIP_FIELDS.get(name)
+        if database is not None and database not in self._geoip:
+            message = f"{name}: this policy has no database for it; expected geoip: {{{database}: path.mmdb}}"
+            self._problems.append(self._document.key_place(path).error(message))
         allowed = OPERATORS[kind]
         operator = next((operator for operator in allowed if operator.value == word), None) if bar else allowed[0]
         if operator is None:
@@ -282,6 +295,10 @@ class ConditionReader:
                 return parse_network
             case Kind.PORT:
                 return parse_port
+            case Kind.COUNTRY:
+                return parse_country
+            case Kind.ASN:
+                return parse_asn
             case Kind.TRANSPORT:
                 return parse_transport
             case Kind.PROTOCOL:

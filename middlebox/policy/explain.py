@@ -17,6 +17,7 @@ from middlebox.evidence import Confidence
 from middlebox.flow import Flow
 from middlebox.policy.approval import Approvals
 from middlebox.policy.fields import SERVER_NAME_FACTS
+from middlebox.policy.geoip import GeoDatabases
 from middlebox.policy.match import FALSE, TRUE, Matcher, Tree, evaluate, found_value, in_networks
 from middlebox.policy.rule import All, Any, Mode, Not, Operator, Policy, Rule, Schedule, Test
 from middlebox.policy.schedule import is_open, next_edge
@@ -174,7 +175,13 @@ def _rules(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> list[Rule
     explained = []
     for number, rule in enumerate(policy.rules, start=1):
         # As `Matcher` compiles it: only a rule that passes waits for the name of what is carried.
-        tree = evaluate(rule.when, flow, matcher.approvals.protocols, final_names=rule.action is Action.PASS)
+        tree = evaluate(
+            rule.when,
+            flow,
+            matcher.approvals.protocols,
+            final_names=rule.action is Action.PASS,
+            geoip=policy.geoip,
+        )
         if rule.name == decider:
             blocker = f"{rule.name} decided"
             matches = tree.truth == TRUE
@@ -215,7 +222,7 @@ def _rules(flow: Flow, policy: Policy, matcher: Matcher, at: float) -> list[Rule
                 outcome=outcome,
                 note=note,
                 would_match=_TRUTHS[tree.truth],
-                parts=tuple(_part(part, flow) for part in _conjuncts(tree)),
+                parts=tuple(_part(part, flow, policy.geoip) for part in _conjuncts(tree)),
             )
         )
     return explained
@@ -230,22 +237,22 @@ def _conjuncts(tree: Tree) -> Iterator[Tree]:
         yield tree
 
 
-def _part(tree: Tree, flow: Flow) -> Part:
+def _part(tree: Tree, flow: Flow, geoip: GeoDatabases) -> Part:
     truth = _TRUTHS[tree.truth]
     match tree.condition:
         case Test() as test:
-            return Part("test", truth, test.field, _found(test, flow), _asked(test))
+            return Part("test", truth, test.field, _found(test, flow, geoip), _asked(test))
         case All():
             kind = "all"
         case Any():
             kind = "any"
         case Not():
             kind = "not"
-    return Part(kind, truth, parts=tuple(_part(part, flow) for part in tree.parts))
+    return Part(kind, truth, parts=tuple(_part(part, flow, geoip) for part in tree.parts))
 
 
-def _found(test: Test, flow: Flow) -> str:
-    found = found_value(test, flow)
+def _found(test: Test, flow: Flow, geoip: GeoDatabases) -> str:
+    found = found_value(test, flow, geoip)
     if test.field == "approved":
         return "no" if flow.approved is None else f"yes, by {flow.approved}"
     if isinstance(found, list | tuple):

@@ -16,6 +16,8 @@ class Kind(Enum):
 
     ADDRESS = "an IP address or network"
     PORT = "a port number from 0 to 65535"
+    COUNTRY = "a country of two letters (ISO 3166), by the policy's `geoip`"
+    ASN = "the number of an autonomous system, by the policy's `geoip`"
     TRANSPORT = "a transport: TCP, UDP, ICMP, IPV6-ICMP, ESP, AH, GRE"
     PROTOCOL = "a protocol name (see `middlebox protocols`)"
     CATEGORY = "a category of protocols"
@@ -32,6 +34,8 @@ class Kind(Enum):
 OPERATORS: Mapping[Kind, tuple[Operator, ...]] = {
     Kind.ADDRESS: (Operator.CIDR,),
     Kind.PORT: (Operator.IN,),
+    Kind.COUNTRY: (Operator.IN,),
+    Kind.ASN: (Operator.IN,),
     Kind.TRANSPORT: (Operator.IN,),
     Kind.PROTOCOL: (Operator.IN,),
     Kind.CATEGORY: (Operator.IN,),
@@ -70,6 +74,10 @@ FLOW_FIELDS: Mapping[str, Kind] = {
     "src_port": Kind.PORT,
     "dest_ip": Kind.ADDRESS,
     "dest_port": Kind.PORT,
+    "src_country": Kind.COUNTRY,
+    "dest_country": Kind.COUNTRY,
+    "src_asn": Kind.ASN,
+    "dest_asn": Kind.ASN,
     "proto": Kind.TRANSPORT,
     "app_proto": Kind.PROTOCOL,
     **_JUDGED_FIELDS,

@@ -16,6 +16,8 @@ from middlebox.policy.approval_mistakes import KEY_FIELDS, approval_mistakes
 from middlebox.policy.check_rules import check_rules
 from middlebox.policy.condition import ConditionReader, Entry, Lists, TextLines
 from middlebox.policy.fields import Kind, known_fields
+from middlebox.policy.geoip import KINDS as GEOIP_KINDS
+from middlebox.policy.geoip import GeoDatabases, what_is_wrong
 from middlebox.policy.key_files import OTHERS_MAY_USE, read_key
 from middlebox.policy.problem import PolicyError, Problem, described, quoted
 from middlebox.policy.rule import (
@@ -128,13 +130,14 @@ class _Reading:
         self._check_names("approved", "name")
         self._check_approvals()
         keys = self._keys()
+        geoip = self._geoip()
         self._problems += check_rules(self._document)
         lists = dict(self._lists())
         conditions = self._conditions(lists)
         problems = self._document.problems + [problem for problem in self._problems if not self._is_refused(problem)]
         if problems or not isinstance(shape, PolicyFile):
             raise PolicyError(problems)
-        return self._assembled(shape, conditions, keys)
+        return self._assembled(shape, conditions, keys, geoip)
 
     def _is_refused(self, problem: Problem) -> bool:
         """Whether the problem is about a value that was already refused for what YAML makes of it."""
@@ -201,6 +204,33 @@ class _Reading:
             return None
         self._digest.update(f"\0{name}\0".encode(errors="surrogatepass") + hashlib.sha256(key).digest())
         return key
+
+    def _geoip_files(self) -> dict[str, object]:
+        """The databases that the policy names, by kind."""
+        assert isinstance(self._document.data, dict)
+        section = self._document.data.get("geoip")
+        return {kind: section[kind] for kind in GEOIP_KINDS if kind in section} if isinstance(section, dict) else {}
+
+    def _geoip(self) -> GeoDatabases:
+        """The content of every database that the policy names."""
+        contents = {}
+        for kind, name in self._geoip_files().items():
+            if not isinstance(name, str) or not name:
+                continue
+            place = self._document.value_place(("geoip", kind))
+            try:
+                content = self._read_file(name)
+            except (OSError, ValueError) as error:
+                self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
+                continue
+            content = content if isinstance(content, bytes) else content.encode()
+            wrong = what_is_wrong(kind, content)
+            if wrong is not None:
+                self._problems.append(place.error(f"{_printable(name)}: {wrong}"))
+                continue
+            self._digest.update(f"\0{name}\0".encode(errors="surrogatepass") + hashlib.sha256(content).digest())
+            contents[kind] = content
+        return GeoDatabases(contents.get("country"), contents.get("asn"))
 
     def _lists(self) -> Iterator[tuple[str, Sequence[Entry] | TextLines | None]]:
         """Every list by name, with None for those that could not be read."""
@@ -283,6 +313,7 @@ class _Reading:
             lists=lists,
             clients=self._clients(),
             problems=self._problems,
+            geoip=self._geoip_files().keys(),
         )
         return [reader.read(item["when"], (*path, "when")) for path, item in self._items("rules") if "when" in item]
 
@@ -299,7 +330,11 @@ class _Reading:
         return found
 
     def _assembled(
-        self, shape: PolicyFile, conditions: list[Condition], keys: Mapping[tuple[int, str], bytes]
+        self,
+        shape: PolicyFile,
+        conditions: list[Condition],
+        keys: Mapping[tuple[int, str], bytes],
+        geoip: GeoDatabases,
     ) -> Policy:
         fail = shape.fail
         schedules = {name: _schedule(name, schedule) for name, schedule in shape.schedules.items()}
@@ -341,6 +376,7 @@ class _Reading:
             clients={name: tuple(networks) for name, networks in shape.clients.items()},
             schedules=schedules,
             seed=shape.seed,
+            geoip=geoip,
             waivers=tuple(map(_waiver, shape.waive)),
             source=self._document.file,
             digest=self._digest.hexdigest(),

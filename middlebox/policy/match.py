@@ -15,6 +15,8 @@ from typing import Protocol
 from middlebox.evidence import Confidence, Proof
 from middlebox.policy.approval import Approvals
 from middlebox.policy.fields import COUNT_FIELDS, SERVER_NAME_FACTS
+from middlebox.policy.geoip import FIELDS as GEOIP_FIELDS
+from middlebox.policy.geoip import GeoDatabases
 from middlebox.policy.rule import All, Any, Condition, HostScore, Network, Not, Operator, Policy, Rule, Test
 from middlebox.policy.rule_index import RuleIndex
 from middlebox.policy.schedule import is_open, next_edge
@@ -22,6 +24,8 @@ from middlebox.protocols import CARRIERS, CATEGORY_OF
 from middlebox.verdict import Action
 
 FALSE, UNKNOWN, TRUE = 0, 1, 2
+
+NO_DATABASES = GeoDatabases()
 
 NEAR_MISS_RULES = 64
 "Ours: rules, the first in force, that an event's near misses are looked for among. `explain` looks at all."
@@ -203,7 +207,7 @@ class Matcher:
                 continue
             failed = [part for part, part_check in self._parts[rule.name] if part_check(flow) != TRUE]
             if len(failed) == 1 and isinstance(failed[0], Test):
-                misses.append({"rule": rule.name, "because": _because(failed[0], flow)})
+                misses.append({"rule": rule.name, "because": _because(failed[0], flow, self.policy.geoip)})
         return misses
 
     def _check(self, rule: Rule) -> Check:
@@ -223,7 +227,9 @@ class Matcher:
     def _compile(self, condition: Condition, rule: Rule) -> Check:
         # A refused flow never shows what it carries, so a rule that refuses need not wait for that; one that
         # passes must, or it would pass `tls` before it is known to be `openconnect`.
-        return compile_condition(condition, self.approvals.protocols, final_names=rule.action is Action.PASS)
+        return compile_condition(
+            condition, self.approvals.protocols, final_names=rule.action is Action.PASS, geoip=self.policy.geoip
+        )
 
 
 def is_chosen(flow: Subject, rule: Rule, seed: int) -> bool:
@@ -252,6 +258,7 @@ def compile_condition(
     *,
     final_names: bool = False,
     least: Confidence = Confidence.POSSIBLE,
+    geoip: GeoDatabases = NO_DATABASES,
 ) -> Check:
     """Turn a condition into a function.
 
@@ -261,20 +268,26 @@ def compile_condition(
         final_names: Take the name of a carrier as UNKNOWN while a detector could still show what it carries.
         least: The confidence that must hold together with the condition. A detector that never gets so far cannot make
             it true, so nothing waits for it.
+        geoip: Where countries and autonomous systems are looked up.
     """
     match condition:
         case Test():
-            return _compile_test(condition, approvable, final_names=final_names, least=least)
+            return _compile_test(condition, approvable, final_names=final_names, least=least, geoip=geoip)
         case All(parts):
             floor = max((_floor(part) for part in parts), default=least)
             together = max(least, floor)
-            checks = [compile_condition(part, approvable, final_names=final_names, least=together) for part in parts]
+            checks = [
+                compile_condition(part, approvable, final_names=final_names, least=together, geoip=geoip)
+                for part in parts
+            ]
             return lambda flow: min((check(flow) for check in checks), default=TRUE)
         case Any(parts):
-            checks = [compile_condition(part, approvable, final_names=final_names, least=least) for part in parts]
+            checks = [
+                compile_condition(part, approvable, final_names=final_names, least=least, geoip=geoip) for part in parts
+            ]
             return lambda flow: max((check(flow) for check in checks), default=FALSE)
         case Not(part):
-            inner = compile_condition(part, approvable, final_names=final_names)
+            inner = compile_condition(part, approvable, final_names=final_names, geoip=geoip)
             return lambda flow: TRUE - inner(flow)
 
 
@@ -295,6 +308,7 @@ def evaluate(
     *,
     final_names: bool = False,
     least: Confidence = Confidence.POSSIBLE,
+    geoip: GeoDatabases = NO_DATABASES,
 ) -> Tree:
     """The same answer as that of `compile_condition`, with those of all its parts; for explanations, which may be slow.
 
@@ -302,17 +316,21 @@ def evaluate(
     """
     match condition:
         case Test():
-            check = compile_condition(condition, approvable, final_names=final_names, least=least)
+            check = compile_condition(condition, approvable, final_names=final_names, least=least, geoip=geoip)
             return Tree(condition, check(flow))
         case All(parts):
             together = max([least, *map(_floor, parts)])
-            trees = [evaluate(part, flow, approvable, final_names=final_names, least=together) for part in parts]
+            trees = [
+                evaluate(part, flow, approvable, final_names=final_names, least=together, geoip=geoip) for part in parts
+            ]
             return Tree(condition, min((tree.truth for tree in trees), default=TRUE), tuple(trees))
         case Any(parts):
-            trees = [evaluate(part, flow, approvable, final_names=final_names, least=least) for part in parts]
+            trees = [
+                evaluate(part, flow, approvable, final_names=final_names, least=least, geoip=geoip) for part in parts
+            ]
             return Tree(condition, max((tree.truth for tree in trees), default=FALSE), tuple(trees))
         case Not(part):
-            tree = evaluate(part, flow, approvable, final_names=final_names)
+            tree = evaluate(part, flow, approvable, final_names=final_names, geoip=geoip)
             return Tree(condition, TRUE - tree.truth, (tree,))
 
 
@@ -323,7 +341,9 @@ def _floor(condition: Condition) -> Confidence:
     return Confidence.POSSIBLE
 
 
-def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool, least: Confidence) -> Check:
+def _compile_test(
+    test: Test, approvable: frozenset[str], *, final_names: bool, least: Confidence, geoip: GeoDatabases
+) -> Check:
     match test.field:
         case "src_ip":
             holds_source = in_networks(test.values)
@@ -337,6 +357,12 @@ def _compile_test(test: Test, approvable: frozenset[str], *, final_names: bool, 
         case "dest_port":
             ports = frozenset(test.values)
             return lambda flow: TRUE if flow.server_port in ports else FALSE
+        case "src_country" | "src_asn" as field:
+            wanted = frozenset(test.values)
+            return lambda flow: TRUE if geoip.find(field, flow.client) in wanted else FALSE
+        case "dest_country" | "dest_asn" as field:
+            wanted = frozenset(test.values)
+            return lambda flow: TRUE if geoip.find(field, flow.server) in wanted else FALSE
         case "proto":
             transports = frozenset(test.values)
             return lambda flow: TRUE if flow.transport_name in transports else FALSE
@@ -482,12 +508,12 @@ def in_networks(networks: Iterable[object]) -> Callable[[bytes], bool]:
     return holds
 
 
-def _because(test: Test, flow: Subject) -> str:
+def _because(test: Test, flow: Subject, geoip: GeoDatabases) -> str:
     """One sentence: what was found, what the rule asks for."""
-    return f"{test.field} is {found_value(test, flow)}, the rule asks for {test.source or test.values}"
+    return f"{test.field} is {found_value(test, flow, geoip)}, the rule asks for {test.source or test.values}"
 
 
-def found_value(test: Test, flow: Subject) -> object:
+def found_value(test: Test, flow: Subject, geoip: GeoDatabases = NO_DATABASES) -> object:
     """What a flow has in the field that a test looks at, as a person would say it."""
     found: object
     match test.field:
@@ -503,6 +529,10 @@ def found_value(test: Test, flow: Subject) -> object:
             found = ip_address(flow.client)
         case "dest_ip":
             found = ip_address(flow.server)
+        case field if field in GEOIP_FIELDS:
+            address = flow.client if field.startswith("src_") else flow.server
+            value = geoip.find(field, address)
+            found = f"unknown for {ip_address(address)}" if value is None else f"{value} for {ip_address(address)}"
         case "src_port":
             found = flow.client_port
         case "dest_port":

@@ -22,6 +22,7 @@ _WORDS = {
     "PolicyFile.version": "The version of this file format.",
     "PolicyFile.fail": "What happens to packets that the gateway cannot judge.",
     "PolicyFile.approved": "The tunnels that are approved.",
+    "PolicyFile.geoip": "Databases in which the countries and autonomous systems of addresses are looked up.",
     "PolicyFile.rules": "The rules, tried in order; the first that matches decides.",
     "RuleFile.rule": "The rule's name, unique in the policy; it stands in events.",
     "RuleFile.action": "What happens to a flow that matches.",
@@ -53,6 +54,7 @@ _TITLES = {
     "ScheduleFile": "An entry of `schedules`",
     "ResidualFile": "`residual` of a rule",
     "RuleFile": "An entry of `rules`",
+    "GeoipFile": "`geoip`",
     "WaiverFile": "An entry of `waive`",
 }
 "Headings of the reference, by definition of the schema."

@@ -9,6 +9,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from middlebox.evidence import Confidence
+from middlebox.policy.geoip import GeoDatabases
 from middlebox.verdict import Action, Verdict
 
 Network = IPv4Network | IPv6Network
@@ -240,6 +241,8 @@ class Policy:
     "Every schedule by name, whether a rule uses it or not."
     seed: int = 0
     "Makes the choices of SAMPLE repeatable."
+    geoip: GeoDatabases = field(default_factory=GeoDatabases)
+    "Where countries and autonomous systems of addresses are looked up."
     waivers: tuple[Waiver, ...] = ()
     "Warnings that `check` need not repeat."
     source: str = ""

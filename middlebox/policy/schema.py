@@ -17,6 +17,7 @@ from middlebox.policy.fields import OPERATORS, Kind
 from middlebox.policy.problem import Problem, described, listed, quoted, suggestion
 from middlebox.policy.rule import DnsAnswer, Network
 from middlebox.policy.values import (
+    MAX_ASN,
     TRANSPORTS,
     parse_begins,
     parse_certificate,
@@ -44,7 +45,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 "Names of policies, rules, lists and approvals: they stand in events, commands and file names."
 
 LATER = {
-    "policy": ("include", "geoip", "pseudonymise"),
+    "policy": ("include", "pseudonymise"),
 }
 "Words that the format will have one day. They are refused like any other, but by saying so."
 
@@ -75,6 +76,11 @@ Networks = Annotated[
 KeyFile = Annotated[
     str | None,
     PlainValidator(partial(parse_text, expected="the path of a key file")),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
+DatabaseFile = Annotated[
+    str | None,
+    PlainValidator(partial(parse_text, expected="the path of a .mmdb file")),
     WithJsonSchema({"type": "string", "minLength": 1}),
 ]
 FinalAction = Literal["pass", "drop", "reset", "reject"]
@@ -209,6 +215,17 @@ class RuleFile(_Strict):
     ] = Field(default=None, description="dns: what the gateway answers.")
 
 
+class GeoipFile(_Strict):
+    """Databases in which addresses are looked up."""
+
+    country: DatabaseFile = Field(
+        default=None, description="Path of a MaxMind DB file of countries or cities, such as GeoLite2-Country.mmdb."
+    )
+    asn: DatabaseFile = Field(
+        default=None, description="Path of a MaxMind DB file of autonomous systems, such as GeoLite2-ASN.mmdb."
+    )
+
+
 class WaiverFile(_Strict):
     """A warning of `middlebox check` that is known and accepted."""
 
@@ -243,6 +260,7 @@ class PolicyFile(_Strict):
     clients: dict[Name, Networks] = Field(default={}, description="Named groups of client addresses.")
     schedules: dict[Name, ScheduleFile] = Field(default={}, description="Named times in which rules are in force.")
     seed: int = Field(default=0, description="Makes the choices of `sample` repeatable.")
+    geoip: GeoipFile = GeoipFile()
     waive: list[WaiverFile] = Field(default=[], description="Warnings of `middlebox check` that are accepted.")
     approved: list[ApprovalFile] = []
     rules: list[RuleFile] = []
@@ -331,6 +349,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "fail": _keys(FailFile),
     "schedule": _keys(ScheduleFile),
     "residual": _keys(ResidualFile),
+    "geoip": _keys(GeoipFile),
     "waiver": _keys(WaiverFile),
 }
 
@@ -341,7 +360,8 @@ def unknown_key(key: str, thing: str) -> str:
         return f"{quoted(key)} is not supported yet"
     hint = suggestion(key, _FIELDS[thing]) or f"; fields: {', '.join(_FIELDS[thing])}"
     article = "an" if thing[0] in "aeiou" else "a"
-    return f"{quoted(key)} is not a field of {thing if thing in ('fail', 'residual') else f'{article} {thing}'}{hint}"
+    owner = thing if thing in ("fail", "residual", "geoip") else f"{article} {thing}"
+    return f"{quoted(key)} is not a field of {owner}{hint}"
 
 
 def _wrong_word(label: str, found: object, words: list[str]) -> str:
@@ -383,6 +403,8 @@ def json_schema(fields: Mapping[str, Kind]) -> dict[str, object]:
 _SCALARS: Mapping[Kind, dict[str, object]] = {
     Kind.ADDRESS: {"type": "string"},
     Kind.PORT: {"type": "integer", "minimum": 0, "maximum": 65535},
+    Kind.COUNTRY: {"type": "string", "pattern": "^[A-Za-z]{2}$"},
+    Kind.ASN: {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_ASN, "pattern": "^[Aa][Ss][0-9]+$"},
     Kind.TRANSPORT: {"type": "string", "enum": [*TRANSPORTS, *map(str.lower, TRANSPORTS)]},
     Kind.PROTOCOL: {"type": "string", "enum": sorted(CATEGORY_OF)},
     Kind.CATEGORY: {"type": "string", "enum": list(CATEGORIES)},

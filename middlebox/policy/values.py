@@ -19,6 +19,8 @@ TRANSPORTS = ("TCP", "UDP", "ICMP", "IPV6-ICMP", "ESP", "AH", "GRE")
 "Transports as events spell them."
 
 MAX_PORT = 65535
+MAX_ASN = 2**32 - 1
+"Numbers of autonomous systems have 32 bits (RFC 6793)."
 MAX_HOST_LENGTH = 253
 "Characters of a host name (RFC 1035 section 2.3.4: 255 octets on the wire)."
 MAX_LABEL_LENGTH = 63
@@ -28,6 +30,8 @@ WIREGUARD_KEY_BYTES = 32
 CERTIFICATE_BYTES = 32
 "SHA-256."
 _HEX = re.compile(r"[0-9A-Fa-f]+")
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
+_ASN = re.compile(r"[Aa][Ss]([0-9]{1,10})")
 _COLONS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*")
 
 
@@ -76,6 +80,24 @@ def parse_port(value: object) -> int:
         hint = ", without quotes" if isinstance(value, str) and value.isdigit() else ""
         raise ValueError(f"found {described(value)}, expected a port number from 0 to {MAX_PORT}{hint}")
     return value
+
+
+def parse_country(value: object) -> str:
+    """A country code of ISO 3166-1 alpha-2, in capitals. YAML takes an unquoted NO for false, hence "a text"."""
+    expected = "a text of two letters, a country of ISO 3166 such as DE"
+    text = parse_text(value, expected)
+    if not _COUNTRY.fullmatch(text):
+        raise ValueError(f"found {quoted(text)}, expected {expected}")
+    return text.upper()
+
+
+def parse_asn(value: object) -> int:
+    """The number of an autonomous system, 64500 or AS64500; 0 belongs to none (RFC 7607)."""
+    match = _ASN.fullmatch(value) if isinstance(value, str) else None
+    number = int(match[1]) if match else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_ASN:
+        raise ValueError(f"found {described(value)}, expected an autonomous system such as 64500 or AS64500")
+    return number
 
 
 def parse_network(value: object) -> Network:

@@ -86,7 +86,7 @@ def test_shipped_policy_gets_the_run_s_key_and_is_valid(files):
     policy, text = _read_policy(SCENARIOS / "default.policy.yaml", files)
     key = files.wireguard["wireguard-approved"].server.public
     assert key in text
-    assert policy.approvals[0].public_key == base64.b64decode(key)
+    assert policy.approvals[0].public_keys == (base64.b64decode(key),)
 
 
 def test_placeholder_that_stands_for_nothing_is_named_with_the_known_ones(files):

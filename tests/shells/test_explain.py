@@ -91,8 +91,7 @@ RULES, IN THE ORDER IN WHICH THEY ARE TRIED
     6 later (drop): never reached: no-vpn decided, but it would have matched
 
 APPROVALS
-  old-office does not cover it: it expired 2020-01-01 23:59:59 UTC; it is for the server 203.0.113.40, and this one is
-    198.51.100.2
+  old-office expired on 2020-01-01
   1 approval is for another protocol than openvpn
 
 WHAT WOULD HAVE CHANGED IT
