@@ -27,7 +27,7 @@ def test_there_are_documents_with_examples():
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_is_valid(example, tmp_path):
-    if "\ncases:" in example:
+    if "cases:\n" in example:
         path = tmp_path / "approved-vpn-only.test.yaml"
         path.write_text(example.replace("../tests/", f"{ROOT}/tests/"))
         (tmp_path / "approved-vpn-only.yaml").write_text((ROOT / "rules" / "approved-vpn-only.yaml").read_text())

@@ -17,6 +17,7 @@ from middlebox.policy.load import load_policy
 from middlebox.policy.outline import read_outline
 from middlebox.policy.problem import PolicyError, Problem, Severity
 from middlebox.policy.rule import Waiver
+from middlebox.policy.rule_test import SUFFIX, load_rule_tests
 
 
 @dataclass(slots=True)
@@ -24,6 +25,8 @@ class Checked:
     """What was found in some policies."""
 
     policies: int = 0
+    tests: int = 0
+    "Rule tests (`*.test.yaml`), which are read for errors only."
     problems: dict[Problem, None] = field(default_factory=dict)
     "Errors, warnings and notes, policy after policy in the order given; each once."
     waived: list[tuple[Finding, Waiver]] = field(default_factory=list)
@@ -35,7 +38,10 @@ class Checked:
     @property
     def summary(self) -> str:
         """One line."""
-        policies = f"{self.policies} {'policy' if self.policies == 1 else 'policies'} checked"
+        parts = [f"{self.policies} {'policy' if self.policies == 1 else 'policies'}"] if self.policies else []
+        if self.tests:
+            parts.append(_counted(self.tests, "rule test"))
+        policies = f"{' and '.join(parts)} checked"
         errors, warnings = self.count(Severity.ERROR), self.count(Severity.WARNING)
         waived = f" ({len(self.waived)} waived)" if self.waived else ""
         return f"{policies}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}{waived}"
@@ -53,7 +59,7 @@ def check_files(paths: Iterable[Path], fields: Mapping[str, Kind] | None = None)
 
 
 def lint_files(paths: Iterable[Path], *, now: float, probe: Probe | None = None) -> Checked:
-    """Errors of these policies, and the warnings about those that have none.
+    """Errors of these policies and rule tests, and the warnings about policies that have none.
 
     Args:
         paths: Policy files.
@@ -62,8 +68,12 @@ def lint_files(paths: Iterable[Path], *, now: float, probe: Probe | None = None)
     """
     checked = Checked()
     for path in paths:
-        checked.policies += 1
         try:
+            if path.name.endswith(SUFFIX):
+                checked.tests += 1
+                load_rule_tests(path)
+                continue
+            checked.policies += 1
             report = _lint_file(path, now, probe)
         except PolicyError as error:
             checked.problems.update(dict.fromkeys(error.problems))

@@ -40,7 +40,7 @@ class Feature(Enum):
     """What an action needs of the kernel."""
 
     HASHLIMIT = "throttle needs the hashlimit match of iptables"
-    IPSET = "residual needs ipset"
+    SETS = "residual needs nftables sets with timeouts"
     RAW_SOCKET = "reset and dns need raw sockets"
 
 
@@ -251,7 +251,7 @@ class _Linter:
             if not actions.isdisjoint({Action.RESET, Action.DNS}):
                 needs.setdefault(Feature.RAW_SOCKET, rule)
             if rule.residual is not None:
-                needs.setdefault(Feature.IPSET, rule)
+                needs.setdefault(Feature.SETS, rule)
         for feature, rule in needs.items():
             if probe is None:
                 yield self._of_rule(

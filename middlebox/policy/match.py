@@ -377,8 +377,8 @@ def _compile_test(
         case "approved":
             return _approved_check(frozenset(test.values), approvable)
         case "detector":
-            wanted = frozenset(map(str, test.values))
-            return lambda flow: _evidence_check(flow, wanted)
+            detectors = frozenset(map(str, test.values))
+            return lambda flow: _evidence_check(flow, detectors)
         case "host_score":
             scores = [value for value in test.values if isinstance(value, HostScore)]
             return lambda flow: TRUE if any(flow.host_score(score) for score in scores) else FALSE

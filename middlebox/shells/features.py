@@ -15,9 +15,13 @@ _QUESTIONS = {
         "iptables", "-w", "-A", "FORWARD", "-m", "hashlimit", "--hashlimit-above", "16kb/s",
         "--hashlimit-name", "probe", "-j", "DROP",
     ),
-    Feature.IPSET: ("ipset", "create", "probe", "hash:ip", "timeout", "1"),
+    Feature.SETS: (
+        "nft", "add table inet probe; add set inet probe pairs { type ipv4_addr . ipv4_addr; flags timeout; }",
+    ),
 }  # fmt: skip
 "Programs and arguments that succeed where the feature is there."
+_PACKAGES = {"nft": "nftables"}
+"Debian packages that are not called as their program."
 _RAW_SOCKET = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()"
 _TIMEOUT_SECONDS = 10
 
@@ -32,7 +36,7 @@ def kernel_probe() -> Probe | None:
 def _missing(feature: Feature) -> str | None:
     question = _QUESTIONS.get(feature, (sys.executable, "-c", _RAW_SOCKET))
     if shutil.which(question[0]) is None:
-        return f"this machine has no {question[0]}; apt-get install {question[0]}"
+        return f"this machine has no {question[0]}; apt-get install {_PACKAGES.get(question[0], question[0])}"
     try:
         done = subprocess.run(
             ("unshare", "--net", *question), capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
