@@ -120,7 +120,8 @@ def test_conditions_mean_what_they_say(text: str, expected: Condition) -> None:
         (
             "zzzz: x",
             '1:1: "zzzz" is not a field of a condition; fields: src_ip, src_port, dest_ip, dest_port, '
-            "src_country, dest_country, src_asn, dest_asn, proto, app_proto, protocol, category, confidence, approved, server_name, client, detector, host_score, "
+            "src_country, dest_country, src_asn, dest_asn, proto, app_proto, protocol, category, confidence, "
+            "approved, server_name, client, detector, host_score, "
             "flow.pkts_toserver, flow.pkts_toclient, flow.bytes_toserver, flow.bytes_toclient, middlebox.protocol, "
             "middlebox.category, middlebox.confidence, middlebox.approved, tls.sni, tls.version, http.hostname",
         ),
