@@ -32,8 +32,9 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """The finding in the form that editors and compilers share."""
-        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
+        """The finding in the form that editors and compilers share, on one line whatever names stand in it."""
+        text = f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class PolicyError(Exception):
