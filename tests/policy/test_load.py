@@ -173,7 +173,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "policy: p\nmode: monitor\nmode: enforce",
         ['3:1: the key "mode" stands here again; it is already in line 2'],
     ),
-    "later: include": ("policy: p\ninclude: [x.yaml]", ['2:1: "include" is not supported yet']),
+    "later: geoip": ("policy: p\ngeoip: [x.yaml]", ['2:1: "geoip" is not supported yet']),
     "residual without scope": (
         RULE.replace("pass", "drop") + "    residual: {seconds: 9}\n",
         [
