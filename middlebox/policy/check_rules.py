@@ -3,7 +3,7 @@
 Rule of this file: a key that would be ignored is an error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from zoneinfo import ZoneInfo
 
@@ -23,14 +23,18 @@ _RESIDUAL_ACTIONS = ("drop", "reset", "reject", "sample")
 "A residual repeats a refusal, so only what refuses may have one."
 
 
-def check_rules(document: Document) -> Iterator[Problem]:
-    """What is wrong with the rules and schedules of a policy file, besides their shape."""
+def check_rules(document: Document, known: Collection[str] | None) -> Iterator[Problem]:
+    """What is wrong with the rules and schedules of a policy file, besides their shape.
+
+    Args:
+        document: The file.
+        known: The schedules of the whole policy; None if a file is missing that may hold some.
+    """
     data = document.data
     if not isinstance(data, dict):
         return
     schedules = data.get("schedules")
-    known = schedules if isinstance(schedules, dict) else {}
-    for name, schedule in known.items():
+    for name, schedule in schedules.items() if isinstance(schedules, dict) else ():
         if isinstance(schedule, dict):
             yield from _schedule(document, ("schedules", name), schedule)
     rules = data.get("rules")
@@ -38,7 +42,7 @@ def check_rules(document: Document) -> Iterator[Problem]:
         if isinstance(rule, dict):
             yield from _rule(document, ("rules", index), rule)
             during = rule.get("during")
-            if isinstance(during, str) and during not in known and "include" not in data:
+            if isinstance(during, str) and known is not None and during not in known:
                 hint = suggestion(during, known) or (
                     f"; schedules: {', '.join(known)}" if known else '; this policy has no "schedules"'
                 )

@@ -176,8 +176,9 @@ class _Linter:
             if rule.name not in self._dead and cases is not None:
                 for earlier, gaps in above:
                     if _may_shadow(earlier, rule) and all_covered(cases, gaps, self._inventory):
-                        line = self._outline.place("rules", earlier.name).line
-                        text = f"never reached: {quoted(earlier.name)} in line {line} decides all that it would match"
+                        there = self._outline.place("rules", earlier.name)
+                        where = there.seen_from(self._outline.place("rules", rule.name))
+                        text = f"never reached: {quoted(earlier.name)} in {where} decides all that it would match"
                         yield self._of_rule(rule, "unreachable-rule", text)
                         break
             opposite = unfolded(rule.when, holds=False)

@@ -18,7 +18,9 @@ from middlebox.policy.condition import ConditionReader, Entry, Lists, TextLines
 from middlebox.policy.fields import Kind, known_fields
 from middlebox.policy.geoip import KINDS as GEOIP_KINDS
 from middlebox.policy.geoip import GeoDatabases, what_is_wrong
+from middlebox.policy.include import Part, Parts, read_parts, repeated_names
 from middlebox.policy.key_files import OTHERS_MAY_USE, read_key
+from middlebox.policy.named_files import YAML_SUFFIXES, ReadFile, beside, decoded, printable, read_text, reason
 from middlebox.policy.problem import PolicyError, Problem, described, quoted
 from middlebox.policy.rule import (
     Approval,
@@ -33,7 +35,15 @@ from middlebox.policy.rule import (
     Schedule,
     Waiver,
 )
-from middlebox.policy.schema import ApprovalFile, PolicyFile, ScheduleFile, WaiverFile, validate
+from middlebox.policy.schema import (
+    ApprovalFile,
+    IncludedFile,
+    PolicyFile,
+    ScheduleFile,
+    WaiverFile,
+    validate,
+    validate_included,
+)
 from middlebox.policy.values import WEEKDAYS, in_zone, parse_network
 from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
 from middlebox.verdict import Action, Verdict
@@ -44,11 +54,8 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 "Size of a policy or list file: the largest public domain lists have half of that."
 
 TEXT_SUFFIXES = (".txt",)
-YAML_SUFFIXES = (".yaml", ".yml")
-"Endings of list files, which say how a file is read."
+"Endings of list files that hold one entry a line."
 
-ReadFile = Callable[[str], str | bytes]
-"Gives the content of a file named in a policy, or raises OSError."
 FileMode = Callable[[str], int]
 "Gives the permission bits of a file named in a policy, or raises OSError."
 
@@ -59,10 +66,10 @@ def _private(_: str) -> int:
 
 
 def load_policy(path: FilePath, fields: Mapping[str, Kind] | None = None) -> Policy:
-    """Read a policy file and every list it names.
+    """Read a policy file and every file it names.
 
     Args:
-        path: The policy file. Lists are looked up beside it.
+        path: The policy file. What it names is looked up beside it.
         fields: The fields conditions may name; left out: those of every detector there is.
 
     Raises:
@@ -70,9 +77,9 @@ def load_policy(path: FilePath, fields: Mapping[str, Kind] | None = None) -> Pol
     """
     source = str(path)
     try:
-        text = _decoded(_read_bytes(path), source)
+        text = decoded(_read_bytes(path), source)
     except (OSError, ValueError) as error:
-        raise PolicyError([Place(source, 1, 1).error(f"cannot read {source}: {_reason(error)}")]) from None
+        raise PolicyError([Place(source, 1, 1).error(f"cannot read {source}: {reason(error)}")]) from None
     return parse_policy(
         text,
         source=source,
@@ -90,7 +97,7 @@ def parse_policy(
     Args:
         text: The file's content.
         source: The file's name as it shall stand in messages.
-        read_file: Reads a file that the policy names, with the name as the policy has it.
+        read_file: Reads a file that the policy or what it includes names, by its path from the policy's directory.
         fields: The fields conditions may name.
         file_mode: Permission bits of a key file; left out: they are in order.
 
@@ -104,99 +111,99 @@ def parse_policy(
         found = "an empty file" if document.data is None else described(document.data)
         expected = "a policy: a mapping that begins with policy: name"
         raise PolicyError([*document.problems, document.value_place(()).error(f"found {found}, expected {expected}")])
-    reading = _Reading(document, text, read_file, fields, file_mode)
-    return reading.policy()
+    return _Reading(read_parts(document, read_file), text, read_file, fields, file_mode).policy()
 
 
 class _Reading:
     """One policy being read. Every check adds to `problems`; only at the end does it count whether there are any."""
 
     def __init__(
-        self, document: Document, text: str, read_file: ReadFile, fields: Mapping[str, Kind], file_mode: FileMode
+        self, files: Parts, text: str, read_file: ReadFile, fields: Mapping[str, Kind], file_mode: FileMode
     ) -> None:
-        self._document = document
+        self._parts = files.parts
+        self._own = files.parts[-1]
+        self._complete = files.complete
+        self._refused = {
+            (part.document.file, line, column) for part in files.parts for line, column in part.document.refused
+        }
         self._file_mode = file_mode
         self._read_file = read_file
         self._fields = fields
         self._digest = hashlib.sha256(text.encode())
-        self._problems: list[Problem] = []
+        for part in files.parts[:-1]:
+            self._digest.update(f"\0{part.name}\0{part.text}".encode(errors="surrogatepass"))
+        self._problems = list(files.problems)
 
     def policy(self) -> Policy:
         """The policy, if nothing is wrong with it."""
-        shape = validate(self._document)
-        if not isinstance(shape, PolicyFile):
-            self._problems += shape
-        self._check_names("rules", "rule")
-        self._check_names("approved", "name")
+        *included, own = self._parts
+        shape = validate(own.document)
+        shapes = [*(validate_included(part.document) for part in included), shape]
+        for one in shapes:
+            self._problems += one if isinstance(one, list) else ()
+        self._problems += repeated_names(self._parts)
         self._check_approvals()
         keys = self._keys()
         geoip = self._geoip()
-        self._problems += check_rules(self._document)
+        self._check_rules()
         lists = dict(self._lists())
-        conditions = self._conditions(lists)
-        problems = self._document.problems + [problem for problem in self._problems if not self._is_refused(problem)]
+        conditions = self._conditions(lists) if self._complete else []
+        problems = [problem for problem in self._problems if not self._is_refused(problem)]
+        problems += (problem for part in self._parts for problem in part.document.problems)
         if problems or not isinstance(shape, PolicyFile):
             raise PolicyError(problems)
-        return self._assembled(shape, conditions, keys, geoip)
+        return self._assembled(shape, [one for one in shapes if not isinstance(one, list)], conditions, keys, geoip)
 
     def _is_refused(self, problem: Problem) -> bool:
         """Whether the problem is about a value that was already refused for what YAML makes of it."""
-        return problem.file == self._document.file and (problem.line, problem.column) in self._document.refused
+        return (problem.file, problem.line, problem.column) in self._refused
 
-    def _items(self, section: str) -> Iterator[tuple[Path, dict[str, object]]]:
-        """The entries of a list of mappings, as far as they have that shape."""
-        assert isinstance(self._document.data, dict)
-        items = self._document.data.get(section)
-        for index, item in enumerate(items if isinstance(items, list) else ()):
-            if isinstance(item, dict):
-                yield (section, index), item
+    def _items(self, section: str) -> Iterator[tuple[Part, Path, dict[str, object]]]:
+        """The entries of a list of mappings in all files, as far as they have that shape."""
+        for part in self._parts:
+            for path, item in part.items(section):
+                yield part, path, item
 
-    def _check_names(self, section: str, key: str) -> None:
-        """No two entries have the same name."""
-        first: dict[str, Place] = {}
-        for path, item in self._items(section):
-            name = item.get(key)
-            if not isinstance(name, str):
-                continue
-            place = self._document.value_place((*path, key))
-            if name in first:
-                thing = "rule" if section == "rules" else "approval"
-                message = f"the {thing} {quoted(name)} stands here again; it is already in line {first[name].line}"
-                self._problems.append(place.error(message))
-            first.setdefault(name, place)
+    def _check_rules(self) -> None:
+        """Keys of rules and schedules that do not go together."""
+        schedules = [name for part in self._parts for name in part.mapping("schedules")]
+        for part in self._parts:
+            self._problems += check_rules(part.document, schedules if self._complete else None)
 
     def _check_approvals(self) -> None:
         """Each approval says by what a tunnel is known, and in a way that fits its protocol."""
-        for path, item in self._items("approved"):
+        for part, path, item in self._items("approved"):
             for key, message in approval_mistakes(item):
-                place = self._document.value_place(path) if key is None else self._document.key_place((*path, key))
+                place = part.document.value_place(path) if key is None else part.document.key_place((*path, key))
                 self._problems.append(place.error(message))
 
-    def _keys(self) -> dict[tuple[int, str], bytes]:
-        """The content of every key file that an approval names, by the approval's number and the field."""
+    def _keys(self) -> dict[tuple[str, str], bytes]:
+        """The content of every key file that an approval names, by the approval's name and the field."""
         keys = {}
-        for path, item in self._items("approved"):
+        for part, path, item in self._items("approved"):
             for field in KEY_FIELDS:
                 name = item.get(field)
                 if not isinstance(name, str) or not name:
                     continue
-                key = self._key(name, field, self._document.value_place((*path, field)))
-                if key is not None:
-                    keys[int(path[1]), field] = key
+                key = self._key(part, name, field, part.document.value_place((*path, field)))
+                approval = item.get("name")
+                if key is not None and isinstance(approval, str):
+                    keys[approval, field] = key
         return keys
 
-    def _key(self, name: str, field: str, place: Place) -> bytes | None:
+    def _key(self, part: Part, name: str, field: str, place: Place) -> bytes | None:
         """The key in one file, which nobody but its owner and group may read."""
-        shown = os.path.join(os.path.dirname(self._document.file), name)
+        shown = beside(part.document.file, name)
+        name = beside(part.name, name)
         try:
             content = self._read_file(name)
             mode = self._file_mode(name)
         except (OSError, ValueError) as error:
-            self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
+            self._problems.append(place.error(f"cannot read {printable(name)}: {reason(error)}"))
             return None
         if mode & OTHERS_MAY_USE:
             command = f"chmod 600 {shlex.quote(shown)}" if shown.isprintable() else "chmod 600 on it"
-            message = f"other users may read or change {_printable(name)}; run: {command}"
+            message = f"other users may read or change {printable(name)}; run: {command}"
             self._problems.append(place.error(message))
         key = read_key(content if isinstance(content, bytes) else content.encode(), shown, field)
         if isinstance(key, Problem):
@@ -207,9 +214,8 @@ class _Reading:
 
     def _geoip_files(self) -> dict[str, object]:
         """The databases that the policy names, by kind."""
-        assert isinstance(self._document.data, dict)
-        section = self._document.data.get("geoip")
-        return {kind: section[kind] for kind in GEOIP_KINDS if kind in section} if isinstance(section, dict) else {}
+        section = self._own.mapping("geoip")
+        return {kind: section[kind] for kind in GEOIP_KINDS if kind in section}
 
     def _geoip(self) -> GeoDatabases:
         """The content of every database that the policy names."""
@@ -217,16 +223,16 @@ class _Reading:
         for kind, name in self._geoip_files().items():
             if not isinstance(name, str) or not name:
                 continue
-            place = self._document.value_place(("geoip", kind))
+            place = self._own.document.value_place(("geoip", kind))
             try:
                 content = self._read_file(name)
             except (OSError, ValueError) as error:
-                self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
+                self._problems.append(place.error(f"cannot read {printable(name)}: {reason(error)}"))
                 continue
             content = content if isinstance(content, bytes) else content.encode()
             wrong = what_is_wrong(kind, content)
             if wrong is not None:
-                self._problems.append(place.error(f"{_printable(name)}: {wrong}"))
+                self._problems.append(place.error(f"{printable(name)}: {wrong}"))
                 continue
             self._digest.update(f"\0{name}\0".encode(errors="surrogatepass") + hashlib.sha256(content).digest())
             contents[kind] = content
@@ -234,35 +240,32 @@ class _Reading:
 
     def _lists(self) -> Iterator[tuple[str, Sequence[Entry] | TextLines | None]]:
         """Every list by name, with None for those that could not be read."""
-        assert isinstance(self._document.data, dict)
-        sections = self._document.data.get("lists")
-        for name, value in sections.items() if isinstance(sections, dict) else ():
-            path: Path = ("lists", name)
-            if isinstance(value, list):
-                yield name, self._entries(self._document, value, path)
-            elif isinstance(value, str):
-                yield name, self._file_entries(value, self._document.value_place(path))
-            else:
-                message = f"{name}: found {described(value)}, expected a list or the path of a .yaml or .txt file"
-                self._problems.append(self._document.value_place(path).error(message))
-                yield name, None
+        for part in self._parts:
+            for name, value in part.mapping("lists").items():
+                path: Path = ("lists", name)
+                place = part.document.value_place(path)
+                if isinstance(value, list):
+                    yield name, self._entries(part.document, value, path)
+                elif isinstance(value, str):
+                    yield name, self._file_entries(part, value, place)
+                else:
+                    message = f"{name}: found {described(value)}, expected a list or the path of a .yaml or .txt file"
+                    self._problems.append(place.error(message))
+                    yield name, None
 
-    def _file_entries(self, name: str, place: Place) -> Sequence[Entry] | TextLines | None:
+    def _file_entries(self, part: Part, name: str, place: Place) -> Sequence[Entry] | TextLines | None:
         """The entries of a list file."""
         suffix = os.path.splitext(name)[1]
         if suffix not in TEXT_SUFFIXES + YAML_SUFFIXES:
             message = f"found {quoted(name)}, expected the path of a .yaml or .txt file, or a list in [brackets]"
             self._problems.append(place.error(message))
             return None
-        shown = os.path.join(os.path.dirname(self._document.file), name)
+        shown = beside(part.document.file, name)
+        name = beside(part.name, name)
         try:
-            content = self._read_file(name)
-            text = content if isinstance(content, str) else _decoded(content, shown)
+            text = read_text(self._read_file, name, shown, place)
         except PolicyError as error:
             self._problems += error.problems
-            return None
-        except (OSError, ValueError) as error:
-            self._problems.append(place.error(f"cannot read {_printable(name)}: {_reason(error)}"))
             return None
         self._digest.update(f"\0{name}\0{text}".encode(errors="surrogatepass"))
         return self._text_entries(text, shown) if suffix in TEXT_SUFFIXES else self._yaml_entries(text, shown)
@@ -305,39 +308,49 @@ class _Reading:
 
     def _conditions(self, lists: Lists) -> list[Condition]:
         """The condition of every rule that has one."""
-        names = [name for _, item in self._items("approved") if isinstance(name := item.get("name"), str)]
-        reader = ConditionReader(
-            self._document,
-            fields=self._fields,
-            approvals=names,
-            lists=lists,
-            clients=self._clients(),
-            problems=self._problems,
-            geoip=self._geoip_files().keys(),
-        )
-        return [reader.read(item["when"], (*path, "when")) for path, item in self._items("rules") if "when" in item]
+        names = [name for _, _, item in self._items("approved") if isinstance(name := item.get("name"), str)]
+        conditions = []
+        for part in self._parts:
+            reader = ConditionReader(
+                part.document,
+                fields=self._fields,
+                approvals=names,
+                lists=lists,
+                clients=self._clients(),
+                problems=self._problems,
+                geoip=self._geoip_files().keys(),
+            )
+            rules = part.items("rules")
+            conditions += [reader.read(item["when"], (*path, "when")) for path, item in rules if "when" in item]
+        return conditions
 
     def _clients(self) -> dict[str, tuple[Network, ...]]:
         """The client groups; those with a mistake, which has been reported, are empty."""
-        assert isinstance(self._document.data, dict)
-        groups = self._document.data.get("clients")
         found: dict[str, tuple[Network, ...]] = {}
-        for name, networks in groups.items() if isinstance(groups, dict) else ():
-            try:
-                found[name] = tuple(map(parse_network, networks if isinstance(networks, list) else [networks]))
-            except ValueError:
-                found[name] = ()
+        for part in self._parts:
+            for name, networks in part.mapping("clients").items():
+                try:
+                    found[name] = tuple(map(parse_network, networks if isinstance(networks, list) else [networks]))
+                except ValueError:
+                    found[name] = ()
         return found
 
     def _assembled(
         self,
         shape: PolicyFile,
+        shapes: list[PolicyFile | IncludedFile],
         conditions: list[Condition],
-        keys: Mapping[tuple[int, str], bytes],
+        keys: Mapping[tuple[str, str], bytes],
         geoip: GeoDatabases,
     ) -> Policy:
+        """The policy of `shape`, with what stands in all `shapes`, which are those of `self._parts`."""
         fail = shape.fail
-        schedules = {name: _schedule(name, schedule) for name, schedule in shape.schedules.items()}
+        schedules = {name: _schedule(name, schedule) for one in shapes for name, schedule in one.schedules.items()}
+        rules = [
+            (rule, f"{part.document.file}:{part.document.value_place(('rules', index)).line}")
+            for part, one in zip(self._parts, shapes, strict=True)
+            for index, rule in enumerate(one.rules)
+        ]
         return Policy(
             name=shape.policy,
             rules=tuple(
@@ -346,7 +359,7 @@ class _Reading:
                     when=condition,
                     action=Action(rule.action),
                     why=rule.why,
-                    location=f"{self._document.file}:{self._document.value_place(('rules', index)).line}",
+                    location=location,
                     during=None if rule.during is None else schedules.get(rule.during),
                     monitor=rule.mode == "monitor",
                     residual=None
@@ -358,7 +371,7 @@ class _Reading:
                     dns=None if rule.dns is None else rule.dns[0],
                     addresses=() if rule.dns is None else rule.dns[1],
                 )
-                for index, (rule, condition) in enumerate(zip(shape.rules, conditions, strict=True))
+                for (rule, location), condition in zip(rules, conditions, strict=True)
             ),
             default=Action(shape.default),
             mode=Mode(shape.mode),
@@ -370,15 +383,16 @@ class _Reading:
             ),
             home=tuple(shape.home),
             approvals=tuple(
-                _approval(approval, *(keys.get((number, field)) for field in KEY_FIELDS))
-                for number, approval in enumerate(shape.approved)
+                _approval(approval, *(keys.get((approval.name, field)) for field in KEY_FIELDS))
+                for one in shapes
+                for approval in one.approved
             ),
-            clients={name: tuple(networks) for name, networks in shape.clients.items()},
+            clients={name: tuple(networks) for one in shapes for name, networks in one.clients.items()},
             schedules=schedules,
             seed=shape.seed,
             geoip=geoip,
             waivers=tuple(map(_waiver, shape.waive)),
-            source=self._document.file,
+            source=self._parts[-1].document.file,
             digest=self._digest.hexdigest(),
         )
 
@@ -426,22 +440,3 @@ def _read_bytes(path: FilePath) -> bytes:
     if len(content) > MAX_FILE_BYTES:
         raise OSError(f"larger than {MAX_FILE_BYTES} bytes")
     return content
-
-
-def _decoded(content: bytes, file: str) -> str:
-    """UTF-8 to text, without a byte order mark."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        message = f"found the byte 0x{content[error.start]:02x}, expected UTF-8 text"
-        raise PolicyError([Place(file, line, column).error(message)]) from None
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _printable(text: str) -> str:
-    return quoted(text)[1:-1]

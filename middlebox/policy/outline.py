@@ -7,13 +7,9 @@ not carry places and lists around.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from middlebox.policy.problem import PolicyError
+from middlebox.policy.include import BY_KEY, NAMED, Part, read_parts
+from middlebox.policy.named_files import beside
 from middlebox.policy.yaml_positions import Document, Path, Place, read_yaml
-
-_NAMED = {"rules": "rule", "approved": "name"}
-"Sections that are lists, with the key of the name."
-_BY_KEY = ("lists", "clients", "schedules")
-"Sections that are mappings of name to thing."
 
 ReadText = Callable[[str], str]
 "The text of a file named in the policy; raises OSError or ValueError."
@@ -45,16 +41,15 @@ class Outline:
 def read_outline(text: str, source: str, read_text: ReadText) -> Outline:
     """The outline of a policy and of what it includes. Never raises: what cannot be read is left out."""
     outline = Outline(source)
-    _read(read_yaml(text, source), outline, read_text, {source})
+    for part in read_parts(read_yaml(text, source), read_text).parts:
+        _read(part, outline, read_text)
     return outline
 
 
-def _read(document: Document, outline: Outline, read_text: ReadText, seen: set[str]) -> None:
-    data = document.data
-    if not isinstance(data, dict):
-        return
-    for section, key in _NAMED.items():
-        for path, item in _items(data, section):
+def _read(part: Part, outline: Outline, read_text: ReadText) -> None:
+    document = part.document
+    for section, (key, _) in NAMED.items():
+        for path, item in part.items(section):
             name = item.get(key)
             if isinstance(name, str):
                 outline.places[section, name] = document.value_place((*path, key))
@@ -63,50 +58,38 @@ def _read(document: Document, outline: Outline, read_text: ReadText, seen: set[s
                 outline.during.add(during)
             if section == "rules":
                 _note_uses(document, (*path, "when"), item.get("when"), "", str(name), outline)
-    for path, _ in _items(data, "waive"):
+    for path, _ in part.items("waive"):
         outline.places["waive", str(path[1])] = document.value_place(path)
-    for section in _BY_KEY:
-        things = data.get(section)
-        for name in things if isinstance(things, dict) else ():
+    for section in BY_KEY:
+        for name in part.mapping(section):
             outline.places[section, name] = document.key_place((section, name))
-    lists = data.get("lists")
-    for name, value in lists.items() if isinstance(lists, dict) else ():
-        outline.lists[name] = list(_entries(document, ("lists", name), value, read_text))
-    included = data.get("include")
-    for name in included if isinstance(included, list) else [included]:
-        if isinstance(name, str) and name not in seen:
-            seen.add(name)
-            try:
-                _read(read_yaml(read_text(name), name), outline, read_text, seen)
-            except (OSError, ValueError, PolicyError):
-                continue
-
-
-def _items(data: dict[str, object], section: str) -> Iterator[tuple[Path, dict[str, object]]]:
-    items = data.get(section)
-    for index, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, dict):
-            yield (section, index), item
-
-
-def _entries(document: Document, path: Path, value: object, read_text: ReadText) -> Iterator[tuple[str, Place]]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, str):
-                yield item, document.value_place((*path, index))
-    elif isinstance(value, str):
-        try:
-            text = read_text(value)
-        except (OSError, ValueError):
-            return
-        if value.endswith(".txt"):
-            for number, line in enumerate(text.split("\n"), start=1):
-                entry = line.split("#")[0].strip()
-                if entry:
-                    yield entry, Place(value, number, line.index(entry) + 1)
+    for name, value in part.mapping("lists").items():
+        if isinstance(value, str):
+            outline.lists[name] = list(_file_entries(part, value, read_text))
         else:
-            inner = read_yaml(text, value)
-            yield from _entries(inner, (), inner.data if isinstance(inner.data, list) else [], read_text)
+            outline.lists[name] = list(_entries(document, ("lists", name), value))
+
+
+def _entries(document: Document, path: Path, value: object) -> Iterator[tuple[str, Place]]:
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(item, str):
+            yield item, document.value_place((*path, index))
+
+
+def _file_entries(part: Part, name: str, read_text: ReadText) -> Iterator[tuple[str, Place]]:
+    try:
+        text = read_text(beside(part.name, name))
+    except (OSError, ValueError):
+        return
+    shown = beside(part.document.file, name)
+    if name.endswith(".txt"):
+        for number, line in enumerate(text.split("\n"), start=1):
+            entry = line.split("#")[0].strip()
+            if entry:
+                yield entry, Place(shown, number, line.index(entry) + 1)
+    else:
+        inner = read_yaml(text, shown)
+        yield from _entries(inner, (), inner.data)
 
 
 def _note_uses(document: Document, path: Path, value: object, key: str, rule: str, outline: Outline) -> None:

@@ -45,7 +45,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 "Names of policies, rules, lists and approvals: they stand in events, commands and file names."
 
 LATER = {
-    "policy": ("include", "pseudonymise"),
+    "policy": ("pseudonymise",),
 }
 "Words that the format will have one day. They are refused like any other, but by saying so."
 
@@ -82,6 +82,26 @@ DatabaseFile = Annotated[
     str | None,
     PlainValidator(partial(parse_text, expected="the path of a .mmdb file")),
     WithJsonSchema({"type": "string", "minLength": 1}),
+]
+NamedLists = dict[
+    Name,
+    Annotated[
+        object,
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}}]}),
+    ],
+]
+Includes = Annotated[
+    list[Annotated[str, PlainValidator(partial(parse_text, expected="the path of a .yaml file"))]],
+    Field(min_length=1),
+    BeforeValidator(_one_or_many),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+            ]
+        }
+    ),
 ]
 FinalAction = Literal["pass", "drop", "reset", "reject"]
 PassOrDrop = Literal["pass", "drop"]
@@ -248,15 +268,10 @@ class PolicyFile(_Strict):
         default="enforce", description="monitor: judge and log, pass everything."
     )
     fail: FailFile = FailFile()
-    lists: dict[
-        Name,
-        Annotated[
-            object,
-            WithJsonSchema(
-                {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}}]}
-            ),
-        ],
-    ] = Field(default={}, description="Named lists: entries, or the path of a .yaml or .txt file.")
+    include: Includes = Field(
+        default=[], description="Paths of files with more rules, which stand before these, and lists and other things."
+    )
+    lists: NamedLists = Field(default={}, description="Named lists: entries, or the path of a .yaml or .txt file.")
     clients: dict[Name, Networks] = Field(default={}, description="Named groups of client addresses.")
     schedules: dict[Name, ScheduleFile] = Field(default={}, description="Named times in which rules are in force.")
     seed: int = Field(default=0, description="Makes the choices of `sample` repeatable.")
@@ -266,16 +281,35 @@ class PolicyFile(_Strict):
     rules: list[RuleFile] = []
 
 
+class IncludedFile(_Strict):
+    """A file that a policy includes: what may stand in several files."""
+
+    include: Includes = []
+    lists: NamedLists = {}
+    clients: dict[Name, Networks] = {}
+    schedules: dict[Name, ScheduleFile] = {}
+    approved: list[ApprovalFile] = []
+    rules: list[RuleFile] = []
+
+
 def validate(document: Document) -> PolicyFile | list[Problem]:
     """The policy in `document`, or everything that is wrong with its shape."""
     try:
         return PolicyFile.model_validate(document.data)
     except ValidationError as error:
-        return [_problem(details, document) for details in error.errors(include_url=False)]
+        return [_problem(details, document, "policy") for details in error.errors(include_url=False)]
 
 
-def _problem(details: ErrorDetails, document: Document) -> Problem:
-    """One pydantic error, with its place and in our words."""
+def validate_included(document: Document) -> IncludedFile | list[Problem]:
+    """The included file in `document`, or everything that is wrong with its shape."""
+    try:
+        return IncludedFile.model_validate(document.data)
+    except ValidationError as error:
+        return [_problem(details, document, "included file") for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails, document: Document, file: str) -> Problem:
+    """One pydantic error, with its place and in our words. `file` is what the whole document is."""
     path: Path = details["loc"]
     found, context, kind = details["input"], details.get("ctx", {}), details["type"]
     if path and path[-1] == "[key]":
@@ -284,9 +318,9 @@ def _problem(details: ErrorDetails, document: Document) -> Problem:
     label = next((part for part in reversed(path) if isinstance(part, str)), "policy")
     place = document.value_place(path)
     if kind == "missing":
-        return place.error(f"this {_thing(path)} has no {quoted(label)}; {_MISSING[label]}")
+        return place.error(f"this {_thing(path, file)} has no {quoted(label)}; {_MISSING[label]}")
     if kind == "extra_forbidden":
-        return document.key_place(path).error(unknown_key(label, _thing(path)))
+        return document.key_place(path).error(unknown_key(label, _thing(path, file)))
     if kind == "literal_error":
         words = re.findall("'([^']*)'", str(context["expected"]))
         return place.error(f"{label}: {_wrong_word(label, found, words)}")
@@ -326,10 +360,10 @@ _EXPECTED = {
 "What pydantic's type errors expect, in words."
 
 
-def _thing(path: Path) -> str:
+def _thing(path: Path, file: str) -> str:
     """What the mapping around the last key of `path` describes."""
     if len(path) == 1:
-        return "policy"
+        return file
     if path[0] == "rules" and "residual" in path[:-1]:
         return "residual"
     return {"rules": "rule", "approved": "approval", "schedules": "schedule", "waive": "waiver"}.get(
@@ -344,6 +378,7 @@ def _keys(model: type[BaseModel]) -> tuple[str, ...]:
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "policy": _keys(PolicyFile),
+    "included file": _keys(IncludedFile),
     "rule": _keys(RuleFile),
     "approval": _keys(ApprovalFile),
     "fail": _keys(FailFile),
@@ -358,6 +393,8 @@ def unknown_key(key: str, thing: str) -> str:
     """The message about a key that a policy, rule, approval or `fail` does not have."""
     if key in LATER.get(thing, ()):
         return f"{quoted(key)} is not supported yet"
+    if thing == "included file" and key in _FIELDS["policy"]:
+        return f"{quoted(key)} stands only in the policy itself, not in a file that it includes"
     hint = suggestion(key, _FIELDS[thing]) or f"; fields: {', '.join(_FIELDS[thing])}"
     article = "an" if thing[0] in "aeiou" else "a"
     owner = thing if thing in ("fail", "residual", "geoip") else f"{article} {thing}"

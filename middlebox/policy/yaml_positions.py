@@ -44,6 +44,10 @@ class Place:
         """An error at this place."""
         return Problem(self.file, self.line, self.column, Severity.ERROR, message)
 
+    def seen_from(self, other: "Place") -> str:
+        """How a message at `other` names this place: the line, and the file where it is another."""
+        return f"line {self.line}" if self.file == other.file else f"{self.file}:{self.line}"
+
 
 @dataclass(slots=True)
 class Document:

@@ -147,9 +147,7 @@ def test_the_digest_changes_with_the_policy_and_with_every_list() -> None:
 
 
 RULE = "policy: p\nrules:\n  - rule: a\n    when: {}\n    action: pass\n"
-POLICY_FIELDS = (
-    "policy, version, home, default, mode, fail, lists, clients, schedules, seed, geoip, waive, approved, rules"
-)
+POLICY_FIELDS = "policy, version, home, default, mode, fail, include, lists, clients, schedules, seed, geoip, waive, approved, rules"
 NAMES = "expected a name: letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
 
 BAD: dict[str, tuple[str, list[str]]] = {
@@ -175,7 +173,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         "policy: p\nmode: monitor\nmode: enforce",
         ['3:1: the key "mode" stands here again; it is already in line 2'],
     ),
-    "later: include": ("policy: p\ninclude: [x.yaml]", ['2:1: "include" is not supported yet']),
+    "later: pseudonymise": ("policy: p\npseudonymise: [x.yaml]", ['2:1: "pseudonymise" is not supported yet']),
     "residual without scope": (
         RULE.replace("pass", "drop") + "    residual: {seconds: 9}\n",
         [
