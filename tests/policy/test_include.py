@@ -29,6 +29,9 @@ rules:
 LISTS = "lists: {names: [example.org]}\nclients: {guests: 198.51.100.128/25}\n"
 
 
+SPLINTERS = st.sampled_from([":", "[", "]", "{", "-", '"', "\n", "rules:", "include: x.yaml\n", "null", ""])
+
+
 def written(folder: Path, own: str = OWN, **others: str) -> Path:
     for name, text in {"vpn": VPN, "lists": LISTS, **others}.items():
         (folder / f"{name}.yaml").write_text(text)
