@@ -147,7 +147,10 @@ def test_the_digest_changes_with_the_policy_and_with_every_list() -> None:
 
 
 RULE = "policy: p\nrules:\n  - rule: a\n    when: {}\n    action: pass\n"
-POLICY_FIELDS = "policy, version, home, default, mode, fail, include, lists, clients, schedules, seed, geoip, waive, approved, rules"
+POLICY_FIELDS = (
+    "policy, version, home, default, mode, fail, include, lists, clients, schedules, seed, "
+    "geoip, waive, approved, rules"
+)
 NAMES = "expected a name: letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
 
 BAD: dict[str, tuple[str, list[str]]] = {
