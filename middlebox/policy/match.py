@@ -27,7 +27,7 @@ FALSE, UNKNOWN, TRUE = 0, 1, 2
 
 NO_DATABASES = GeoDatabases()
 
-NEAR_MISS_RULES = 64
+NEAR_MISS_RULES = 24
 "Ours: rules, the first in force, that an event's near misses are looked for among. `explain` looks at all."
 
 
@@ -205,9 +205,15 @@ class Matcher:
                 if rule.action is not Action.LOG and not rule.monitor:
                     break
                 continue
-            failed = [part for part, part_check in self._parts[rule.name] if part_check(flow) != TRUE]
-            if len(failed) == 1 and isinstance(failed[0], Test):
-                misses.append({"rule": rule.name, "because": _because(failed[0], flow, self.policy.geoip)})
+            failed: Condition | None = None
+            for part, part_check in self._parts[rule.name]:
+                if part_check(flow) != TRUE:
+                    if failed is not None:
+                        break  # two parts: no near miss
+                    failed = part
+            else:
+                if isinstance(failed, Test):
+                    misses.append({"rule": rule.name, "because": _because(failed, flow, self.policy.geoip)})
         return misses
 
     def _check(self, rule: Rule) -> Check:
