@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, time
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from zoneinfo import ZoneInfo, available_timezones
 
+import idna
+
 from middlebox.policy.problem import described, listed, quoted, suggestion
 from middlebox.policy.rule import DnsAnswer, Network
 from middlebox.protocols import CATEGORIES, CATEGORY_OF
@@ -136,14 +138,24 @@ def parse_host(value: object) -> str:
         raise ValueError(f'{refusal}; the operator "domain" takes {rest} for itself and every name below it')
     if ":" in text:
         raise ValueError(f"{refusal}, without a port")
-    try:
-        host = text.removesuffix(".").encode("idna").decode().lower()
-    except UnicodeError:
-        raise ValueError(refusal) from None
+    host = text.removesuffix(".").lower()
+    if not host.isascii():
+        host = _as_on_the_wire(host, refusal)
     labels = host.split(".")
     if len(host) > MAX_HOST_LENGTH or not all(_is_label(label) for label in labels):
         raise ValueError(refusal)
     return host
+
+
+def _as_on_the_wire(host: str, refusal: str) -> str:
+    """A name in another script with `xn--` labels, as programs of today ask for it: UTS 46, then IDNA 2008."""
+    if len(host) > MAX_HOST_LENGTH:
+        raise ValueError(refusal)
+    try:
+        labels = idna.uts46_remap(host, std3_rules=False).removesuffix(".").split(".")
+        return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
+    except UnicodeError:
+        raise ValueError(f"{refusal}; IDNA 2008 has no such name: write it as it is on the wire (xn--...)") from None
 
 
 def _is_label(label: str) -> bool:

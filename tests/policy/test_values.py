@@ -148,3 +148,22 @@ def test_nothing_but_a_value_error_comes_out(value: object, parse: Callable[[obj
         parse(value)
     except ValueError as error:
         assert str(error).startswith("found ")  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("written", "on_the_wire"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("faß.example", "xn--fa-hia.example"),  # IDNA 2003 made it fass.example
+        ("BÜCHER。Example.", "xn--bcher-kva.example"),
+        ("пример.example", "xn--e1afmkfd.example"),
+        ("xn--fa-hia.example", "xn--fa-hia.example"),
+    ],
+)
+def test_names_in_other_scripts_are_what_programs_ask_for(written: str, on_the_wire: str) -> None:
+    assert parse_host(written) == on_the_wire
+
+
+def test_a_name_that_nobody_can_register_is_refused() -> None:
+    with pytest.raises(ValueError, match="IDNA 2008 has no such name"):
+        parse_host("i❤.example")
